@@ -1,0 +1,187 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+
+namespace Lect.Text;
+
+/// <summary>Cuts a normalized text into the pieces that the model sees one by one; tokens never cross a piece.</summary>
+internal abstract class PreTokenizer
+{
+    public abstract IEnumerable<NormalizedText> Split(NormalizedText text);
+
+    public abstract JsonObject ToJson();
+}
+
+/// <summary>GPT-2's: optionally a space in front, its regular expression, then every byte as a printable character.</summary>
+internal sealed class ByteLevelPreTokenizer(bool addPrefixSpace, bool trimOffsets, bool useRegex) : PreTokenizer
+{
+    public bool AddPrefixSpace => addPrefixSpace;
+    public bool UseRegex => useRegex;
+
+    public override JsonObject ToJson() => Json(addPrefixSpace, trimOffsets, useRegex);
+
+    internal static JsonObject Json(bool addPrefixSpace, bool trimOffsets, bool useRegex) => new()
+    {
+        ["type"] = "ByteLevel", ["add_prefix_space"] = addPrefixSpace, ["trim_offsets"] = trimOffsets, ["use_regex"] = useRegex,
+    };
+
+    public override IEnumerable<NormalizedText> Split(NormalizedText text)
+    {
+        if (addPrefixSpace && !text.Text.StartsWith(' ')) text = text.Prepend(" ");
+        for (int at = 0, end; at < text.Text.Length; at = end)
+        {
+            end = useRegex ? PatternScanner.Gpt2.End(text.Text, at) : text.Text.Length;
+            yield return ByteAlphabet.Spell(text.Slice(at, end));
+        }
+    }
+}
+
+/// <summary>Cuts at the matches of a string or regular expression.</summary>
+internal sealed class SplitPreTokenizer : PreTokenizer
+{
+    private readonly string pattern, behavior;
+    private readonly bool isRegex, invert;
+    private readonly Func<string, IEnumerable<(int Start, int End)>> matches;
+
+    public SplitPreTokenizer(string pattern, bool isRegex, string behavior, bool invert)
+    {
+        (this.pattern, this.isRegex, this.behavior, this.invert) = (pattern, isRegex, behavior, invert);
+        if (behavior is not ("Removed" or "Isolated" or "MergedWithPrevious" or "MergedWithNext" or "Contiguous"))
+            throw new InvalidInputException($"Found the Split behavior '{behavior}' in tokenizer.json. Expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous.");
+        Scanner = isRegex ? PatternScanner.For(pattern) : null;
+        matches = Scanner is not null ? t => Scan(Scanner, t) : UnicodeRegex.Matcher(isRegex ? pattern : Regex.Escape(pattern));
+    }
+
+    /// <summary>The hand-written scanner of this pattern, where there is one and the pieces are its matches.</summary>
+    public PatternScanner? Scanner { get; }
+
+    public bool IsPlainScan => Scanner is not null && behavior == "Isolated" && !invert;
+
+    public override JsonObject ToJson() => new()
+    {
+        ["type"] = "Split", ["pattern"] = new JsonObject { [isRegex ? "Regex" : "String"] = pattern }, ["behavior"] = behavior, ["invert"] = invert,
+    };
+
+    private static IEnumerable<(int, int)> Scan(PatternScanner scanner, string text)
+    {
+        for (int at = 0, end; at < text.Length; at = end) yield return (at, end = scanner.End(text, at));
+    }
+
+    public override IEnumerable<NormalizedText> Split(NormalizedText text)
+    {
+        var spans = new List<(int Start, int End, bool Match)>();
+        var last = 0;
+        foreach (var (start, end) in matches(text.Text))
+        {
+            if (start > last) spans.Add((last, start, invert));
+            if (end > start) spans.Add((start, end, !invert));
+            last = end;
+        }
+        if (last < text.Text.Length) spans.Add((last, text.Text.Length, invert));
+        return Arrange(spans).Select(s => text.Slice(s.Start, s.End));
+    }
+
+    private IEnumerable<(int Start, int End)> Arrange(List<(int Start, int End, bool Match)> spans) => behavior switch
+    {
+        "Removed" => spans.Where(s => !s.Match).Select(s => (s.Start, s.End)),
+        "Isolated" => spans.Select(s => (s.Start, s.End)),
+        "Contiguous" => Merge(spans, (previous, s) => previous.Match == s.Match),
+        "MergedWithPrevious" => Merge(spans, (previous, s) => s.Match && !previous.Match),
+        _ => Merge(spans, (previous, s) => previous.Match && !s.Match),
+    };
+
+    // Joins a span with the one before it where the rule says so; the rule sees the two original spans.
+    private static List<(int Start, int End)> Merge(List<(int Start, int End, bool Match)> spans, Func<(int, int, bool Match), (int, int, bool Match), bool> joins)
+    {
+        var result = new List<(int Start, int End)>();
+        for (var i = 0; i < spans.Count; i++)
+            if (i > 0 && joins(spans[i - 1], spans[i])) result[^1] = (result[^1].Start, spans[i].End);
+            else result.Add((spans[i].Start, spans[i].End));
+        return result;
+    }
+}
+
+/// <summary>Words and runs of punctuation: \w+|[^\w\s]+ .</summary>
+internal sealed class WhitespacePreTokenizer : PreTokenizer
+{
+    public override JsonObject ToJson() => new() { ["type"] = "Whitespace" };
+
+    public override IEnumerable<NormalizedText> Split(NormalizedText text) => Runs(text, Class).Where(r => r.Class != 0).Select(r => text.Slice(r.Start, r.End));
+
+    private static int Class(string c)
+    {
+        var scalar = char.ConvertToUtf32Lenient(c);
+        return CharacterClass.IsWord(scalar) ? 1 : c.Length == 1 && char.IsWhiteSpace(c[0]) ? 0 : 2;
+    }
+
+    internal static IEnumerable<(int Start, int End, int Class)> Runs(NormalizedText text, Func<string, int> classify)
+    {
+        int start = 0, at = 0, current = -1;
+        foreach (var c in NormalizedText.Characters(text.Text))
+        {
+            var next = classify(c);
+            if (next != current && at > start) { yield return (start, at, current); start = at; }
+            current = next;
+            at += c.Length;
+        }
+        if (at > start) yield return (start, at, current);
+    }
+}
+
+/// <summary>Cuts at white space and drops it.</summary>
+internal sealed class WhitespaceSplitPreTokenizer : PreTokenizer
+{
+    public override JsonObject ToJson() => new() { ["type"] = "WhitespaceSplit" };
+
+    public override IEnumerable<NormalizedText> Split(NormalizedText text) =>
+        WhitespacePreTokenizer.Runs(text, c => c.Length == 1 && char.IsWhiteSpace(c[0]) ? 0 : 1).Where(r => r.Class == 1).Select(r => text.Slice(r.Start, r.End));
+}
+
+/// <summary>Pre-tokenizers one after the other.</summary>
+internal sealed class SequencePreTokenizer(IReadOnlyList<PreTokenizer> parts) : PreTokenizer
+{
+    public IReadOnlyList<PreTokenizer> Parts => parts;
+
+    public override JsonObject ToJson() => new() { ["type"] = "Sequence", ["pretokenizers"] = new JsonArray([.. parts.Select(p => p.ToJson())]) };
+
+    public override IEnumerable<NormalizedText> Split(NormalizedText text) =>
+        parts.Aggregate((IEnumerable<NormalizedText>)[text], (pieces, part) => pieces.SelectMany(part.Split).Where(p => p.Text.Length > 0));
+}
+
+/// <summary>Regular expressions over whole Unicode characters: each character outside the first plane is shown to .NET as one unit of its own category.</summary>
+internal static class UnicodeRegex
+{
+    public static Func<string, IEnumerable<(int Start, int End)>> Matcher(string pattern)
+    {
+        Regex regex;
+        try { regex = new Regex(pattern, RegexOptions.Compiled | RegexOptions.CultureInvariant, TimeSpan.FromSeconds(10)); }
+        catch (ArgumentException e) { throw new InvalidInputException($"Found a regular expression that .NET cannot read in tokenizer.json: {pattern} ({e.Message})", e); }
+        return text => Find(regex, text);
+    }
+
+    private static IEnumerable<(int Start, int End)> Find(Regex regex, string text)
+    {
+        if (!text.Any(char.IsSurrogate)) return regex.Matches(text).Select(m => (m.Index, m.Index + m.Length));
+        var shown = new StringBuilder(text.Length);
+        var starts = new List<int>(text.Length + 1);
+        var at = 0;
+        foreach (var c in NormalizedText.Characters(text))
+        {
+            starts.Add(at);
+            shown.Append(c.Length == 1 ? c[0] : StandIn(CharUnicodeInfo.GetUnicodeCategory(char.ConvertToUtf32(c[0], c[1]))));
+            at += c.Length;
+        }
+        starts.Add(at);
+        return regex.Matches(shown.ToString()).Select(m => (starts[m.Index], starts[m.Index + m.Length]));
+    }
+
+    private static char StandIn(UnicodeCategory category) => category switch
+    {
+        UnicodeCategory.UppercaseLetter => 'Ʊ', UnicodeCategory.LowercaseLetter => 'ƺ', UnicodeCategory.TitlecaseLetter => 'ᾈ', UnicodeCategory.ModifierLetter => 'ʰ', UnicodeCategory.OtherLetter => '一',
+        UnicodeCategory.NonSpacingMark => '\u0316', UnicodeCategory.SpacingCombiningMark => '\u0903', UnicodeCategory.EnclosingMark => '\u20DD',
+        UnicodeCategory.DecimalDigitNumber => '٠', UnicodeCategory.LetterNumber => 'Ⅻ', UnicodeCategory.OtherNumber => '½',
+        UnicodeCategory.Format => '\u2060', UnicodeCategory.OtherPunctuation => '§', UnicodeCategory.MathSymbol => '±', UnicodeCategory.OtherSymbol => '©', UnicodeCategory.ModifierSymbol => '¨',
+        _ => '\uE000',
+    };
+}

@@ -1,0 +1,160 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Lect.Text;
+
+/// <summary>
+/// Text to token ids and back, as Hugging Face's tokenizers do it: added tokens, normalizer, pre-tokenizer, model, post-processor; decoder.
+/// Ids equal theirs on every text. Instances are immutable and safe to use from many threads.
+/// </summary>
+public sealed class Tokenizer
+{
+    private readonly AddedTokenFinder rawFinder, normalizedFinder;
+    private readonly ByteLevelEncoder? fast;
+    private readonly bool fastNeedsAscii;
+    private readonly string?[] tokens;
+    private readonly bool[] special;
+    private readonly int[] prefix, suffix;
+
+    internal Tokenizer(TokenModel model, Normalizer? normalizer = null, PreTokenizer? preTokenizer = null, PostProcessor? postProcessor = null, Decoder? decoder = null, IEnumerable<AddedToken>? addedTokens = null)
+    {
+        (Model, Normalizer, PreTokenizer, PostProcessor, Decoder) = (model, normalizer, preTokenizer, postProcessor, decoder ?? new SpaceDecoder());
+        AddedTokens = [.. addedTokens ?? []];
+        rawFinder = new(AddedTokens.Where(t => !t.Normalized).Select(t => (t.Content, t)));
+        normalizedFinder = new(AddedTokens.Where(t => t.Normalized).Select(t => (Normalize(t.Content), t)));
+
+        var size = Math.Max(model.Vocabulary.Count == 0 ? 0 : model.Vocabulary.Values.Max() + 1, AddedTokens.Count == 0 ? 0 : AddedTokens.Max(t => t.Id) + 1);
+        (tokens, special) = (new string?[size], new bool[size]);
+        foreach (var (token, id) in model.Vocabulary) tokens[id] = token;
+        foreach (var token in AddedTokens) (tokens[token.Id], special[token.Id]) = (token.Normalized ? Normalize(token.Content) : token.Content, token.Special);
+
+        var around = Finish([new Token(-1, "", 0, 0)], null, addSpecialTokens: true);
+        var middle = around.FindIndex(t => t.Id == -1);
+        prefix = [.. around.Take(middle).Select(t => t.Id)];
+        suffix = [.. around.Skip(middle + 1).Select(t => t.Id)];
+        fast = FastPath();
+        fastNeedsAscii = normalizer is not null;
+    }
+
+    internal TokenModel Model { get; }
+    internal Normalizer? Normalizer { get; }
+    internal PreTokenizer? PreTokenizer { get; }
+    internal PostProcessor? PostProcessor { get; }
+    internal Decoder Decoder { get; }
+
+    /// <summary>Tokens that are found in the text as they stand.</summary>
+    public IReadOnlyList<AddedToken> AddedTokens { get; }
+
+    /// <summary>One more than the highest id.</summary>
+    public int VocabularySize => tokens.Length;
+
+    /// <summary>Number of merges, 0 for models without.</summary>
+    public int MergeCount => Model is BytePairEncoding bpe ? bpe.Merges.Count : 0;
+
+    /// <summary>Whether every text can be encoded and decoded without loss: the model works on bytes.</summary>
+    public bool IsByteLevel => Decoder is ByteLevelDecoder;
+
+    /// <summary>The id of a token, or null.</summary>
+    public int? IdOf(string token) => AddedTokens.FirstOrDefault(t => t.Content == token)?.Id ?? (Model.Vocabulary.TryGetValue(token, out var id) ? id : null);
+
+    /// <summary>The token of an id, as the vocabulary spells it; null where the id stands for none.</summary>
+    public string? TokenOf(int id) => (uint)id < (uint)tokens.Length ? tokens[id] : null;
+
+    private ByteLevelEncoder? FastPath()
+    {
+        if (Model is not BytePairEncoding bpe || Normalizer is { KeepsAscii: false } || normalizedFinder.None("") is false || AddedTokens.Any(t => t.Normalized)) return null;
+        var scanner = PreTokenizer switch
+        {
+            ByteLevelPreTokenizer { UseRegex: true, AddPrefixSpace: false } => PatternScanner.Gpt2,
+            SequencePreTokenizer { Parts: [SplitPreTokenizer { IsPlainScan: true } split, ByteLevelPreTokenizer { UseRegex: false, AddPrefixSpace: false }] } => split.Scanner,
+            _ => null,
+        };
+        return scanner is null ? null : new ByteLevelEncoder(scanner, bpe);
+    }
+
+    /// <summary>Ids of a text.</summary>
+    /// <param name="text">Any text.</param>
+    /// <param name="addSpecialTokens">Whether the post-processor's tokens ([CLS], &lt;s&gt;, …) are put around it.</param>
+    public int[] EncodeIds(string text, bool addSpecialTokens = true)
+    {
+        var ids = new List<int>(text.Length / 3 + 4);
+        if (addSpecialTokens) ids.AddRange(prefix);
+        EncodeIds(text, ids);
+        if (addSpecialTokens) ids.AddRange(suffix);
+        return [.. ids];
+    }
+
+    /// <summary>Appends the ids of a text, without special tokens around it.</summary>
+    public void EncodeIds(string text, List<int> into)
+    {
+        if (fast is not null && rawFinder.None(text) && (!fastNeedsAscii || Ascii.IsValid(text))) fast.Encode(text, into);
+        else foreach (var token in Tokens(text)) into.Add(token.Id);
+    }
+
+    /// <summary>Ids, tokens, offsets and masks of a text or a pair of texts.</summary>
+    public Tokenized Encode(string text, string? pair = null, bool addSpecialTokens = true) =>
+        Tokenized.From(Finish(Tokens(text), pair is null ? null : Tokens(pair), addSpecialTokens));
+
+    private List<Token> Finish(List<Token> first, List<Token>? second, bool addSpecialTokens) =>
+        PostProcessor?.Process(first, second, addSpecialTokens) ?? PostProcessor.Join(first, second);
+
+    private string Normalize(string text) => Normalizer is null ? text : Normalizer.Normalize(new NormalizedText(text)).Text;
+
+    private List<Token> Tokens(string text)
+    {
+        var result = new List<Token>();
+        var word = 0;
+        var cut = new List<(int Id, string Token, int From, int To)>();
+        var original = new NormalizedText(text);
+        foreach (var (added, start, end) in rawFinder.Find(text))
+        {
+            var stretch = original.Slice(start, end);
+            if (added is not null) { Add(added, stretch); continue; }
+            if (Normalizer is not null) stretch = Normalizer.Normalize(stretch);
+            foreach (var (addedToo, from, to) in normalizedFinder.Find(stretch.Text))
+            {
+                if (addedToo is not null) Add(addedToo, stretch.Slice(from, to));
+                else foreach (var piece in PreTokenizer?.Split(stretch.Slice(from, to)) ?? [stretch.Slice(from, to)]) Cut(piece);
+            }
+        }
+        return result;
+
+        void Add(AddedToken added, NormalizedText at)
+        {
+            var (start, end) = at.Original(0, at.Text.Length);
+            result.Add(new(added.Id, at.Text, start, end, word++));
+        }
+
+        void Cut(NormalizedText piece)
+        {
+            if (piece.Text.Length == 0) return;
+            cut.Clear();
+            Model.Tokenize(piece.Text, cut);
+            foreach (var (id, token, from, to) in cut)
+            {
+                var (start, end) = piece.Original(from, to);
+                result.Add(new(id, token, start, end, word));
+            }
+            word++;
+        }
+    }
+
+    /// <summary>The text of ids. Byte sequences that are no UTF-8 become U+FFFD; ids outside the vocabulary are left out.</summary>
+    /// <param name="ids">Token ids.</param>
+    /// <param name="skipSpecialTokens">Whether special tokens are left out.</param>
+    public string Decode(IEnumerable<int> ids, bool skipSpecialTokens = false) =>
+        Decoder.Decode([.. ids.Where(id => TokenOf(id) is not null && !(skipSpecialTokens && special[id])).Select(id => tokens[id]!)]);
+
+    /// <summary>The bytes an id stands for (byte-level vocabularies), for counting; UTF-8 of the token elsewhere.</summary>
+    public int ByteLength(int id) => TokenOf(id) is not { } token ? 0 : special[id] ? 0 : IsByteLevel ? ByteAlphabet.Bytes(token).Length : Encoding.UTF8.GetByteCount(token);
+
+    /// <summary>Whether an id is that of a special token.</summary>
+    public bool IsSpecial(int id) => (uint)id < (uint)special.Length && special[id];
+
+    /// <summary>Opens a tokenizer: a tokenizer.json, a folder, a vocab.json beside its merges.txt, or a tiktoken rank file.</summary>
+    /// <exception cref="InvalidInputException">The file is missing, damaged, or uses a component that this version does not know.</exception>
+    public static Tokenizer Load(string path) => TokenizerFile.Load(path);
+
+    /// <summary>Writes tokenizer.json (and vocab.json and merges.txt for byte-level BPE) into a folder, as Hugging Face reads them.</summary>
+    public void Save(string folder) => TokenizerFile.Save(this, folder);
+}

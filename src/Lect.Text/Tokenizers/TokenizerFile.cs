@@ -1,0 +1,190 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Lect.Text;
+
+/// <summary>Reads and writes tokenizers: tokenizer.json, vocab.json with merges.txt, tiktoken ranks.</summary>
+internal static class TokenizerFile
+{
+    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    public static Tokenizer Load(string path)
+    {
+        if (Directory.Exists(path))
+        {
+            if (File.Exists(Path.Combine(path, "tokenizer.json"))) return Load(Path.Combine(path, "tokenizer.json"));
+            if (File.Exists(Path.Combine(path, "vocab.json")) && File.Exists(Path.Combine(path, "merges.txt"))) return LoadVocabularyAndMerges(Path.Combine(path, "vocab.json"), Path.Combine(path, "merges.txt"));
+            throw new InvalidInputException($"Found no tokenizer in the folder {path}. Expected tokenizer.json, or vocab.json with merges.txt.");
+        }
+        if (!File.Exists(path)) throw new InvalidInputException($"Found no file or folder {path}. Expected a tokenizer.json, a folder that holds one, or a .tiktoken file.");
+        try
+        {
+            if (path.EndsWith(".tiktoken", StringComparison.Ordinal)) return LoadTiktoken(path, PatternScanner.Gpt2Pattern);
+            if (Path.GetFileName(path) == "vocab.json") return LoadVocabularyAndMerges(path, Path.Combine(Path.GetDirectoryName(path)!, "merges.txt"));
+            using var stream = File.OpenRead(path);
+            return FromJson(JsonNode.Parse(stream, documentOptions: new() { AllowDuplicateProperties = false }) as JsonObject ?? throw new JsonException("not an object"));
+        }
+        catch (InvalidInputException e) { throw new InvalidInputException($"{path}: {e.Message}", e); }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or KeyNotFoundException or NullReferenceException or ArgumentException)
+        {
+            throw new InvalidInputException($"{path} is no readable tokenizer: {e.Message}", e);
+        }
+    }
+
+    public static Tokenizer FromJson(JsonObject json)
+    {
+        if (json["model"] is not JsonObject model) throw new InvalidInputException("Found no \"model\". Expected a tokenizer.json as Hugging Face's tokenizers write it.");
+        var added = (json["added_tokens"] as JsonArray ?? []).Select(t => new AddedToken((int)t!["id"]!, (string)t["content"]!,
+            Flag(t, "special"), Flag(t, "single_word"), Flag(t, "lstrip"), Flag(t, "rstrip"), Flag(t, "normalized")));
+        return new(ReadModel(model), ReadNormalizer(json["normalizer"]), ReadPreTokenizer(json["pre_tokenizer"]), ReadPostProcessor(json["post_processor"]), ReadDecoder(json["decoder"]), added);
+    }
+
+    private static bool Flag(JsonNode node, string key, bool otherwise = false) => (bool?)node[key] ?? otherwise;
+
+    private static string Type(JsonNode node) => (string?)node["type"] ?? "";
+
+    private static InvalidInputException Unknown(string kind, string type, string known) =>
+        new($"Found the {kind} '{type}'. This version of Lect knows {known}.");
+
+    private static TokenModel ReadModel(JsonObject model)
+    {
+        // Files from before 2022 have no type here.
+        var type = Type(model) is { Length: > 0 } t ? t : model["merges"] is not null ? "BPE" : "WordLevel";
+        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
+        if (model["vocab"] is JsonObject entries) foreach (var (token, id) in entries) vocabulary.Add(token, (int)id!);
+        switch (type)
+        {
+            case "WordLevel":
+                return new WordLevel(vocabulary, (string?)model["unk_token"] ?? "<unk>");
+            case "BPE":
+                if ((double?)model["dropout"] is > 0) throw new InvalidInputException("Found a BPE dropout above 0, which makes encoding random. Set \"dropout\" to null.");
+                var merges = model["merges"]!.AsArray().Select(m => m is JsonArray pair ? ((string)pair[0]!, (string)pair[1]!) : SplitMerge((string)m!)).ToList();
+                return new BytePairEncoding(vocabulary, merges, new((string?)model["unk_token"], (string?)model["continuing_subword_prefix"], (string?)model["end_of_word_suffix"],
+                    Flag(model, "fuse_unk"), Flag(model, "byte_fallback"), Flag(model, "ignore_merges")));
+            default:
+                throw Unknown("model", type, "BPE and WordLevel");
+        }
+    }
+
+    private static (string, string) SplitMerge(string line)
+    {
+        var space = line.IndexOf(' ', 1);
+        return space > 0 ? (line[..space], line[(space + 1)..]) : throw new InvalidInputException($"Found the merge '{line}'. Expected two tokens with a space between them.");
+    }
+
+    internal static Normalizer? ReadNormalizer(JsonNode? json) => json is null ? null : Type(json) switch
+    {
+        "NFC" => new UnicodeNormalizer(NormalizationForm.FormC),
+        "NFD" => new UnicodeNormalizer(NormalizationForm.FormD),
+        "NFKC" => new UnicodeNormalizer(NormalizationForm.FormKC),
+        "NFKD" => new UnicodeNormalizer(NormalizationForm.FormKD),
+        "Lowercase" => new LowercaseNormalizer(),
+        "StripAccents" => new StripAccentsNormalizer(),
+        "Strip" => new StripNormalizer(Flag(json, "strip_left"), Flag(json, "strip_right")),
+        "Sequence" => new SequenceNormalizer([.. json["normalizers"]!.AsArray().Select(n => ReadNormalizer(n)!)]),
+        var other => throw Unknown("normalizer", other, "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip and Sequence"),
+    };
+
+    internal static PreTokenizer? ReadPreTokenizer(JsonNode? json) => json is null ? null : Type(json) switch
+    {
+        "ByteLevel" => new ByteLevelPreTokenizer(Flag(json, "add_prefix_space", true), Flag(json, "trim_offsets", true), Flag(json, "use_regex", true)),
+        "Split" => new SplitPreTokenizer((string?)json["pattern"]!["Regex"] ?? (string)json["pattern"]!["String"]!, json["pattern"]!["Regex"] is not null, (string)json["behavior"]!, Flag(json, "invert")),
+        "Whitespace" => new WhitespacePreTokenizer(),
+        "WhitespaceSplit" => new WhitespaceSplitPreTokenizer(),
+        "Sequence" => new SequencePreTokenizer([.. json["pretokenizers"]!.AsArray().Select(p => ReadPreTokenizer(p)!)]),
+        var other => throw Unknown("pre-tokenizer", other, "ByteLevel, Split, Whitespace, WhitespaceSplit and Sequence"),
+    };
+
+    private static PostProcessor? ReadPostProcessor(JsonNode? json) => json is null ? null : Type(json) switch
+    {
+        "ByteLevel" => new ByteLevelPostProcessor(Flag(json, "add_prefix_space", true), Flag(json, "trim_offsets", true), Flag(json, "use_regex", true)),
+        "RobertaProcessing" => new RobertaPostProcessor(((string)json["sep"]![0]!, (int)json["sep"]![1]!), ((string)json["cls"]![0]!, (int)json["cls"]![1]!), Flag(json, "trim_offsets", true), Flag(json, "add_prefix_space", true)),
+        "TemplateProcessing" => new TemplatePostProcessor(json["single"]!.AsArray(), json["pair"]!.AsArray(), json["special_tokens"]!.AsObject()),
+        "Sequence" => new SequencePostProcessor([.. json["processors"]!.AsArray().Select(p => ReadPostProcessor(p)!)]),
+        var other => throw Unknown("post-processor", other, "ByteLevel, RobertaProcessing, TemplateProcessing and Sequence"),
+    };
+
+    private static Decoder? ReadDecoder(JsonNode? json) => json is null ? null : Type(json) switch
+    {
+        "ByteLevel" => new ByteLevelDecoder(json.AsObject()),
+        "Fuse" => new FuseDecoder(),
+        var other => throw Unknown("decoder", other, "ByteLevel and Fuse"),
+    };
+
+    /// <summary>GPT-2's two files. Its end-of-text token is added where the vocabulary has it.</summary>
+    public static Tokenizer LoadVocabularyAndMerges(string vocabularyFile, string mergesFile)
+    {
+        if (!File.Exists(mergesFile)) throw new InvalidInputException($"Found {vocabularyFile} but no {mergesFile}. Expected both: a byte-level BPE needs its merges.");
+        var vocabulary = JsonSerializer.Deserialize<Dictionary<string, int>>(File.ReadAllText(vocabularyFile)) ?? [];
+        var merges = File.ReadLines(mergesFile).Where((l, i) => l.Length > 0 && !(i == 0 && l.StartsWith("#version", StringComparison.Ordinal))).Select(SplitMerge).ToList();
+        return ByteLevel(vocabulary, merges, new[] { "<|endoftext|>" }.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
+    }
+
+    /// <summary>A byte-level BPE over GPT-2's pattern, as Lect trains it.</summary>
+    public static Tokenizer ByteLevel(Dictionary<string, int> vocabulary, List<(string, string)> merges, IEnumerable<AddedToken> added, string? pattern = null, bool ignoreMerges = false) => new(
+        new BytePairEncoding(vocabulary, merges, new(IgnoreMerges: ignoreMerges)), null,
+        pattern is null or PatternScanner.Gpt2Pattern
+            ? new ByteLevelPreTokenizer(addPrefixSpace: false, trimOffsets: true, useRegex: true)
+            : new SequencePreTokenizer([new SplitPreTokenizer(pattern, isRegex: true, "Isolated", invert: false), new ByteLevelPreTokenizer(addPrefixSpace: false, trimOffsets: true, useRegex: false)]),
+        new ByteLevelPostProcessor(addPrefixSpace: true, trimOffsets: false, useRegex: true), new ByteLevelDecoder(), added);
+
+    /// <summary>
+    /// tiktoken's rank file: a line "base64-bytes rank" a token. A merge is found for each token: of the ways to cut it in two, the
+    /// one that encoding its bytes with the lower ranks alone leaves.
+    /// </summary>
+    public static Tokenizer LoadTiktoken(string path, string pattern, IReadOnlyDictionary<string, int>? specialTokens = null)
+    {
+        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
+        var number = 0;
+        foreach (var line in File.ReadLines(path))
+        {
+            number++;
+            if (line.Length == 0) continue;
+            var parts = line.Split(' ');
+            var bytes = new byte[line.Length];
+            if (parts.Length != 2 || !Convert.TryFromBase64String(parts[0], bytes, out var length) || !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out var rank))
+                throw new InvalidInputException($"line {number}: found '{line}'. Expected a token in base64, a space and its rank.");
+            if (!vocabulary.TryAdd(ByteAlphabet.Spell(bytes.AsSpan(0, length)), rank)) throw new InvalidInputException($"line {number}: found the token '{parts[0]}' twice.");
+        }
+        var merges = vocabulary.Where(t => t.Key.Length > 1).OrderBy(t => t.Value).Select(t => LastMerge(t.Key, t.Value, vocabulary)).OfType<(string, string)>().ToList();
+        return ByteLevel(vocabulary, merges, (specialTokens ?? new Dictionary<string, int>()).Select(t => new AddedToken(t.Value, t.Key)), pattern, ignoreMerges: true);
+    }
+
+    private static (string, string)? LastMerge(string token, int rank, Dictionary<string, int> ranks)
+    {
+        var parts = token.Select(c => c.ToString()).ToList();
+        while (parts.Count > 2)
+        {
+            int best = rank, at = -1;
+            for (var i = 0; i + 1 < parts.Count; i++) if (ranks.TryGetValue(parts[i] + parts[i + 1], out var r) && r < best) (best, at) = (r, i);
+            if (at < 0) return null;   // no merge leads to it: found only as a whole piece
+            parts[at] += parts[at + 1];
+            parts.RemoveAt(at + 1);
+        }
+        return (parts[0], parts[1]);
+    }
+
+    public static JsonObject ToJson(Tokenizer tokenizer) => new()
+    {
+        ["version"] = "1.0", ["truncation"] = null, ["padding"] = null,
+        ["added_tokens"] = new JsonArray([.. tokenizer.AddedTokens.OrderBy(t => t.Id).Select(t => new JsonObject
+        {
+            ["id"] = t.Id, ["content"] = t.Content, ["single_word"] = t.SingleWord, ["lstrip"] = t.LStrip, ["rstrip"] = t.RStrip, ["normalized"] = t.Normalized, ["special"] = t.Special,
+        })]),
+        ["normalizer"] = tokenizer.Normalizer?.ToJson(), ["pre_tokenizer"] = tokenizer.PreTokenizer?.ToJson(), ["post_processor"] = tokenizer.PostProcessor?.ToJson(),
+        ["decoder"] = tokenizer.Decoder.ToJson(), ["model"] = tokenizer.Model.ToJson(),
+    };
+
+    public static void Save(Tokenizer tokenizer, string folder)
+    {
+        Directory.CreateDirectory(folder);
+        var json = ToJson(tokenizer);
+        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), json.ToJsonString(s_indented));
+        if (tokenizer.Model is not BytePairEncoding bpe || !tokenizer.IsByteLevel) return;
+        File.WriteAllText(Path.Combine(folder, "vocab.json"), json["model"]!["vocab"]!.ToJsonString(s_indented));
+        File.WriteAllLines(Path.Combine(folder, "merges.txt"), ["#version: 0.2", .. bpe.Merges.Select(m => $"{m.Left} {m.Right}")]);
+    }
+}

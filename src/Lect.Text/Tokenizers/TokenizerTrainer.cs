@@ -1,0 +1,83 @@
+using System.Text;
+using System.Text.Json.Nodes;
+
+namespace Lect.Text;
+
+/// <summary>Learns tokenizers from text.</summary>
+public static class TokenizerTrainer
+{
+    /// <summary>The token that ends a document in every tokenizer trained here.</summary>
+    public const string EndOfText = "<|endoftext|>";
+
+    /// <summary>The token for what a word- or character-level vocabulary lacks.</summary>
+    public const string Unknown = "<unk>";
+
+    /// <summary>Byte-level BPE over GPT-2's pattern: any text can be encoded. Ids: special tokens, the 256 bytes, then merges in order.</summary>
+    /// <param name="texts">Documents; read once, counted on all cores.</param>
+    /// <param name="size">Number of tokens, at least 256 and the special tokens.</param>
+    /// <param name="specialTokens">By default <c>&lt;|endoftext|&gt;</c>.</param>
+    /// <param name="minFrequency">Pairs that occur less often are not merged.</param>
+    /// <param name="threads">Cores to use; all by default.</param>
+    /// <exception cref="InvalidInputException">The texts hold nothing, or give fewer tokens than <paramref name="size"/>.</exception>
+    public static Tokenizer ByteLevelBpe(IEnumerable<string> texts, int size, IReadOnlyList<string>? specialTokens = null, int minFrequency = 2, int? threads = null)
+    {
+        specialTokens ??= [EndOfText];
+        if (size < 256 + specialTokens.Count) throw new InvalidInputException($"Found the vocabulary size {size}. Expected at least {256 + specialTokens.Count}: 256 bytes and {specialTokens.Count} special tokens. Raise tokenizer.size (--size).");
+        var pieces = CountByteLevelPieces(texts, threads);
+        RequireText(pieces.Count);
+        var trainer = new BytePairTrainer { VocabularySize = size, MinFrequency = minFrequency, SpecialTokens = specialTokens, InitialAlphabet = ByteAlphabet.All };
+        var (vocabulary, merges) = trainer.Train(pieces);
+        RequireSize(vocabulary.Count, size);
+        return TokenizerFile.ByteLevel(vocabulary, merges, Special(vocabulary, specialTokens));
+    }
+
+    internal static Dictionary<string, long> CountByteLevelPieces(IEnumerable<string> texts, int? threads)
+    {
+        var counts = BytePairTrainer.CountPieces(texts, (text, add) =>
+        {
+            var span = text.AsSpan();
+            for (int at = 0, end; at < span.Length; at = end) add(span[at..(end = PatternScanner.Gpt2.End(span, at))]);
+        }, threads);
+        return counts.ToDictionary(p => ByteAlphabet.Spell(Encoding.UTF8.GetBytes(p.Key)), p => p.Value, StringComparer.Ordinal);
+    }
+
+    /// <summary>One id a character, sorted by code point as in nanoGPT; special tokens and the unknown token behind them.</summary>
+    public static Tokenizer Characters(IEnumerable<string> texts, int? threads = null)
+    {
+        var counts = BytePairTrainer.CountPieces(texts, (text, add) =>
+        {
+            for (int at = 0, n; at < text.Length; at += n) add(text.AsSpan(at, n = NormalizedText.RuneLength(text, at)));
+        }, threads);
+        RequireText(counts.Count);
+        var vocabulary = Number(counts.Keys.OrderBy(char.ConvertToUtf32Lenient).Append(EndOfText).Append(Unknown));
+        return new(new WordLevel(vocabulary, Unknown), null, new SplitPreTokenizer(@"[\s\S]", isRegex: true, "Isolated", invert: false), null, new FuseDecoder(), Special(vocabulary, [EndOfText, Unknown]));
+    }
+
+    /// <summary>One id a word or run of punctuation, the most frequent first; <c>&lt;unk&gt;</c> for the rest.</summary>
+    /// <param name="texts">Documents.</param>
+    /// <param name="size">Number of tokens at most, with the two special ones.</param>
+    /// <param name="threads">Cores to use; all by default.</param>
+    public static Tokenizer Words(IEnumerable<string> texts, int size, int? threads = null)
+    {
+        var split = new WhitespacePreTokenizer();
+        var counts = BytePairTrainer.CountPieces(texts, (text, add) => { foreach (var piece in split.Split(new NormalizedText(text))) add(piece.Text); }, threads);
+        RequireText(counts.Count);
+        var vocabulary = Number(new[] { EndOfText, Unknown }.Concat(counts.OrderByDescending(p => p.Value).ThenBy(p => p.Key, StringComparer.Ordinal).Select(p => p.Key)).Take(size));
+        RequireSize(vocabulary.Count, size);
+        return new(new WordLevel(vocabulary, Unknown), null, split, null, null, Special(vocabulary, [EndOfText, Unknown]));
+    }
+
+    private static Dictionary<string, int> Number(IEnumerable<string> tokens) => tokens.Select((t, i) => (t, i)).ToDictionary(p => p.t, p => p.i, StringComparer.Ordinal);
+
+    private static IEnumerable<AddedToken> Special(Dictionary<string, int> vocabulary, IEnumerable<string> tokens) => tokens.Select(t => new AddedToken(vocabulary[t], t));
+
+    private static void RequireText(int pieces)
+    {
+        if (pieces == 0) throw new InvalidInputException("Found no text to train a tokenizer on. Expected at least one document that is not empty.");
+    }
+
+    private static void RequireSize(int found, int size)
+    {
+        if (found < size) throw new InvalidInputException($"Found text that gives only {found} tokens. Expected enough for a vocabulary of {size}. Lower tokenizer.size (--size) to {found} or less, or give more text.");
+    }
+}

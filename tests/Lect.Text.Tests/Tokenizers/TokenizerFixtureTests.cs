@@ -1,0 +1,148 @@
+using System.Text.Json.Nodes;
+using Lect.Testing;
+
+namespace Lect.Text.Tests;
+
+/// <summary>Every fixture tokenizer on 151 hard texts, compared exactly with Hugging Face's tokenizers 0.23.</summary>
+public class TokenizerFixtureTests
+{
+    private static readonly string[] s_texts = [.. Fixtures.Json(Fixtures.Path_("tokenizers", "texts.json")).AsArray().Select(t => (string)t!["text"]!)];
+
+    public static TheoryData<string> Kinds => ["gpt2", "gpt2-prefix-space", "roberta", "llama3", "qwen2", "added-tokens", "word-level", "char-level", "published-gpt2"];
+
+    private static Tokenizer Open(string kind)
+    {
+        if (kind != "published-gpt2") return Tokenizer.Load(Fixtures.Path_("tokenizers", kind));
+        var folder = Fixtures.Shared("data", "tokenizers", "gpt2");
+        return TokenizerFile.LoadVocabularyAndMerges(Path.Combine(folder, "encoder.json"), Path.Combine(folder, "vocab.bpe"));
+    }
+
+    private static IEnumerable<(string Text, JsonNode Expected)> Cases(string kind) =>
+        Fixtures.Json(Fixtures.Path_("tokenizers", kind, "expected.json"))["encodings"]!.AsArray().Select(e => (s_texts[(int)e!["text"]!], e));
+
+    private static int[] Ints(JsonNode? node) => [.. node!.AsArray().Select(n => (int)n!)];
+
+    [Theory, MemberData(nameof(Kinds))]
+    public void Encodings_equal_hugging_face(string kind)
+    {
+        var tokenizer = Open(kind);
+        foreach (var (text, expected) in Cases(kind))
+        {
+            var found = tokenizer.Encode(text);
+            var name = $"{kind} text {expected["text"]}";
+            Assert.True(Ints(expected["ids"]).SequenceEqual(found.Ids), $"{name}: ids {string.Join(' ', found.Ids)}, expected {expected["ids"]!.ToJsonString()}");
+            var offsets = (expected["offsets_utf16"] ?? expected["offsets"])!.AsArray().Select(o => ((int)o![0]!, (int)o[1]!));
+            Assert.True(offsets.SequenceEqual(found.Offsets), $"{name}: offsets {string.Join(' ', found.Offsets)}, expected {(expected["offsets_utf16"] ?? expected["offsets"])!.ToJsonString()}");
+            Assert.Equal(Ints(expected["special_tokens_mask"]), found.SpecialTokensMask);
+            Assert.Equal(expected["word_ids"]!.AsArray().Select(n => (int?)n), found.WordIds);
+            Assert.True(expected["tokens"]!.AsArray().Select(n => (string)n!).SequenceEqual(found.Tokens), $"{name}: tokens {string.Join(' ', found.Tokens)}, expected {expected["tokens"]!.ToJsonString()}");
+        }
+    }
+
+    [Theory, MemberData(nameof(Kinds))]
+    public void The_fast_path_gives_the_same_ids(string kind)
+    {
+        var tokenizer = Open(kind);
+        for (var round = 0; round < 2; round++)   // the second round finds every piece in the cache
+            foreach (var (text, expected) in Cases(kind)) Assert.Equal(Ints(expected["ids"]), tokenizer.EncodeIds(text));
+    }
+
+    [Theory, MemberData(nameof(Kinds))]
+    public void Decoding_equals_hugging_face(string kind)
+    {
+        var tokenizer = Open(kind);
+        foreach (var (_, expected) in Cases(kind))
+        {
+            var ids = Ints(expected["ids"]);
+            var decoded = (string)expected["decoded"]!;
+            Assert.Equal(decoded, tokenizer.Decode(ids));
+            Assert.Equal((string?)expected["decoded_skip_special"] ?? decoded, tokenizer.Decode(ids, skipSpecialTokens: true));
+            var stream = new DecodeStream(tokenizer);
+            Assert.Equal(expected["stream"]!.AsArray().Select(s => (string?)s), ids.Select(stream.Add));
+        }
+    }
+
+    [Theory, MemberData(nameof(Kinds))]
+    public void A_saved_tokenizer_is_the_same_tokenizer(string kind)
+    {
+        var folder = Directory.CreateTempSubdirectory().FullName;
+        Open(kind).Save(folder);
+        var again = Tokenizer.Load(folder);
+        foreach (var (text, expected) in Cases(kind)) Assert.Equal(Ints(expected["ids"]), again.EncodeIds(text));
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Theory]
+    [InlineData("gpt2", PatternScanner.Gpt2Pattern)]
+    [InlineData("llama3", PatternScanner.Llama3Pattern)]
+    [InlineData("o200k", null)]
+    public void Tiktoken_ranks(string name, string? pattern)
+    {
+        var json = Fixtures.Json(Fixtures.Path_("tokenizers", "tiktoken", "expected.json"));
+        pattern ??= (string)json["patterns"]![name]!;
+        var special = json["special_tokens"]!.AsObject().ToDictionary(p => p.Key, p => (int)p.Value!);
+        var ranks = Fixtures.Path_("tokenizers", "tiktoken", "ranks.tiktoken");
+        Tokenizer ordinary = TokenizerFile.LoadTiktoken(ranks, pattern), all = TokenizerFile.LoadTiktoken(ranks, pattern, special);
+        foreach (var expected in json["encodings"]!.AsArray())
+        {
+            var text = s_texts[(int)expected!["text"]!];
+            var ids = Ints(expected[name]!["ordinary"]);
+            Assert.True(ids.SequenceEqual(ordinary.EncodeIds(text)), $"{name} text {expected["text"]}: {string.Join(' ', ordinary.EncodeIds(text))}, expected {string.Join(' ', ids)}");
+            Assert.Equal(expected[name]!["all_special"] is { } withSpecial ? Ints(withSpecial) : ids, all.EncodeIds(text));
+        }
+    }
+
+    public static TheoryData<string> Normalizers => ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "NFD+StripAccents", "Strip", "Strip(left only)"];
+
+    [Theory, MemberData(nameof(Normalizers))]
+    public void Normalizers_alone(string name)
+    {
+        var json = Fixtures.Json(Fixtures.Path_("tokenizers", "components.json"));
+        var normalizer = TokenizerFile.ReadNormalizer(json["normalizers"]![name])!;
+        foreach (var entry in json["texts"]!.AsArray())
+        {
+            var text = s_texts[(int)entry!["text"]!];
+            Assert.Equal((string?)entry["normalized"]![name] ?? text, normalizer.Normalize(new(text)).Text);
+        }
+    }
+
+    public static TheoryData<string> PreTokenizers => ["ByteLevel", "ByteLevel(prefix)", "Whitespace", "WhitespaceSplit", "Regex(llama3)", "Regex(qwen2)", "Regex(o200k)", "Split(removed)", "Split(removed,invert)", "Split(isolated)",
+        "Split(isolated,invert)", "Split(merged_with_previous)", "Split(merged_with_previous,invert)", "Split(merged_with_next)", "Split(merged_with_next,invert)", "Split(contiguous)", "Split(contiguous,invert)"];
+
+    [Theory, MemberData(nameof(PreTokenizers))]
+    public void Pre_tokenizers_alone(string name)
+    {
+        var json = Fixtures.Json(Fixtures.Path_("tokenizers", "components.json"));
+        var split = TokenizerFile.ReadPreTokenizer(json["pre_tokenizers"]![name])!;
+        foreach (var entry in json["texts"]!.AsArray())
+        {
+            var text = s_texts[(int)entry!["text"]!];
+            int CodePoints(int units) => NormalizedText.Characters(text[..units]).Count();
+            var found = split.Split(new(text)).Where(p => p.Text.Length > 0).Select(p => (p.Text, p.Original(0, p.Text.Length))).Select(p => (p.Text, CodePoints(p.Item2.Start), CodePoints(p.Item2.End)));
+            var expected = entry["pre_tokenized"]![name]!.AsArray().Select(p => ((string)p![0]!, (int)p[1]!, (int)p[2]!)).ToArray();
+            Assert.True(expected.SequenceEqual(found), $"{name} text {entry["text"]}: {string.Join(' ', found)}, expected {string.Join(' ', expected)}");
+        }
+    }
+
+    public static TheoryData<string> Trainers => ["english-2000", "english-512", "english-max-length-5", "french-900", "french-alphabet-40", "french-chars-min5", "ties-byte-level", "ties-exhausted", "ties"];
+
+    [Theory, MemberData(nameof(Trainers))]
+    public void Trained_vocabulary_and_merges_equal_hugging_face(string name)
+    {
+        var json = Fixtures.Json(Fixtures.Path_("tokenizers", "trainers", $"bpe-{name}.json"));
+        var settings = json["settings"]!;
+        var lines = File.ReadAllText(Fixtures.Path_("tokenizers", "trainers", settings["corpus"] + ".txt")).Split('\n');
+        var byteLevel = (string)settings["pre"]! == "byte_level";
+        var trainer = new BytePairTrainer
+        {
+            VocabularySize = (int)settings["vocab_size"]!, MinFrequency = (long?)settings["min_frequency"] ?? 0, LimitAlphabet = (int?)settings["limit_alphabet"], MaxTokenLength = (int?)settings["max_token_length"],
+            SpecialTokens = [.. settings["specials"]?.AsArray().Select(s => (string)s!) ?? []], InitialAlphabet = byteLevel ? ByteAlphabet.All : [],
+        };
+        var split = new WhitespaceSplitPreTokenizer();
+        var (vocabulary, merges) = trainer.Train(byteLevel
+            ? TokenizerTrainer.CountByteLevelPieces(lines, threads: 2)
+            : BytePairTrainer.CountPieces(lines, (text, add) => { foreach (var p in split.Split(new(text))) add(p.Text); }));
+        Assert.Equal(json["merges"]!.AsArray().Select(m => m is JsonArray a ? $"{a[0]} {a[1]}" : (string)m!), merges.Select(m => $"{m.Left} {m.Right}"));
+        Assert.Equal(json["vocab"]!.AsArray().Select(v => v is JsonArray a ? (string)a[0]! : (string)v!), vocabulary.OrderBy(p => p.Value).Select(p => p.Key));
+    }
+}
