@@ -23,7 +23,8 @@ internal abstract class PostProcessor
                 if (addPrefixSpace && leading == 1 && (i == 0 || start == 0)) leading = 0;   // the space that was put in front
                 start = Math.Min(start + leading, end);
             }
-            if (trailing > 0 && end >= trailing) end = Math.Max(end - trailing, start);
+            if (trailing == text.Length && leading == 0) end = start;   // nothing but that space
+            else if (trailing > 0 && end >= trailing) end = Math.Max(end - trailing, start);
             tokens[i] = tokens[i] with { Start = start, End = end };
         }
         return tokens;
