@@ -30,7 +30,7 @@ internal sealed class BytePairEncoding : TokenModel
         {
             var (left, right) = merges[rank];
             int Id(string token) => vocabulary.TryGetValue(token, out var id) ? id
-                : throw new InvalidInputException($"Found merge {rank + 1}, '{left} {right}', whose token '{token}' is not in the vocabulary. The merges and the vocabulary belong to different tokenizers, or the file is damaged.");
+                : throw new InvalidDataException($"Found merge {rank + 1}, '{left} {right}', whose token '{token}' is not in the vocabulary. The merges and the vocabulary belong to different tokenizers, or the file is damaged.");
             table.Add(Id(left), Id(right), rank, Id(left + right[Math.Min(prefix, right.Length)..]));
         }
         tokens = new string[vocabulary.Count == 0 ? 0 : vocabulary.Values.Max() + 1];

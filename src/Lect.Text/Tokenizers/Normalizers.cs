@@ -97,7 +97,7 @@ internal sealed class UnicodeNormalizer(NormalizationForm form) : Normalizer
     private static void RequireUnicodeData()
     {
         if (!s_hasData)
-            throw new InvalidInputException("This .NET runs in globalization-invariant mode and cannot normalize Unicode text, which this tokenizer needs. Install ICU (Debian: libicu72 or later) and unset DOTNET_SYSTEM_GLOBALIZATION_INVARIANT.");
+            throw new InvalidDataException("This .NET runs in globalization-invariant mode and cannot normalize Unicode text, which this tokenizer needs. Install ICU (Debian: libicu72 or later) and unset DOTNET_SYSTEM_GLOBALIZATION_INVARIANT.");
     }
 }
 

@@ -48,7 +48,7 @@ internal sealed class SplitPreTokenizer : PreTokenizer
     {
         (this.pattern, this.isRegex, this.behavior, this.invert) = (pattern, isRegex, behavior, invert);
         if (behavior is not ("Removed" or "Isolated" or "MergedWithPrevious" or "MergedWithNext" or "Contiguous"))
-            throw new InvalidInputException($"Found the Split behavior '{behavior}' in tokenizer.json. Expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous.");
+            throw new InvalidDataException($"Found the Split behavior '{behavior}' in tokenizer.json. Expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous.");
         Scanner = isRegex ? PatternScanner.For(pattern) : null;
         matches = Scanner is not null ? t => Scan(Scanner, t) : UnicodeRegex.Matcher(isRegex ? pattern : Regex.Escape(pattern));
     }
@@ -156,7 +156,7 @@ internal static class UnicodeRegex
     {
         Regex regex;
         try { regex = new Regex(pattern, RegexOptions.Compiled | RegexOptions.CultureInvariant, TimeSpan.FromSeconds(10)); }
-        catch (ArgumentException e) { throw new InvalidInputException($"Found a regular expression that .NET cannot read in tokenizer.json: {pattern} ({e.Message})", e); }
+        catch (ArgumentException e) { throw new InvalidDataException($"Found a regular expression that .NET cannot read in tokenizer.json: {pattern} ({e.Message})", e); }
         return text => Find(regex, text);
     }
 

@@ -27,6 +27,6 @@ internal sealed class WordLevel(IReadOnlyDictionary<string, int> vocabulary, str
     {
         if (vocabulary.TryGetValue(piece, out var id)) into.Add((id, piece, 0, piece.Length));
         else if (vocabulary.TryGetValue(unknown, out id)) into.Add((id, unknown, 0, piece.Length));
-        else throw new InvalidInputException($"Found '{piece}', which is not in the vocabulary, and no unknown token '{unknown}' to stand for it. Train a tokenizer on text that covers it, or add '{unknown}' to the vocabulary.");
+        else throw new InvalidDataException($"Found '{piece}', which is not in the vocabulary, and no unknown token '{unknown}' to stand for it. Train a tokenizer on text that covers it, or add '{unknown}' to the vocabulary.");
     }
 }

@@ -152,7 +152,7 @@ public sealed class Tokenizer
     public bool IsSpecial(int id) => (uint)id < (uint)special.Length && special[id];
 
     /// <summary>Opens a tokenizer: a tokenizer.json, a folder, a vocab.json beside its merges.txt, or a tiktoken rank file.</summary>
-    /// <exception cref="InvalidInputException">The file is missing, damaged, or uses a component that this version does not know.</exception>
+    /// <exception cref="InvalidDataException">The file is missing, damaged, or uses a component that this version does not know.</exception>
     public static Tokenizer Load(string path) => TokenizerFile.Load(path);
 
     /// <summary>Writes tokenizer.json (and vocab.json and merges.txt for byte-level BPE) into a folder, as Hugging Face reads them.</summary>

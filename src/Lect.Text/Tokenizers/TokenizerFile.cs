@@ -17,9 +17,9 @@ internal static class TokenizerFile
         {
             if (File.Exists(Path.Combine(path, "tokenizer.json"))) return Load(Path.Combine(path, "tokenizer.json"));
             if (File.Exists(Path.Combine(path, "vocab.json")) && File.Exists(Path.Combine(path, "merges.txt"))) return LoadVocabularyAndMerges(Path.Combine(path, "vocab.json"), Path.Combine(path, "merges.txt"));
-            throw new InvalidInputException($"Found no tokenizer in the folder {path}. Expected tokenizer.json, or vocab.json with merges.txt.");
+            throw new InvalidDataException($"Found no tokenizer in the folder {path}. Expected tokenizer.json, or vocab.json with merges.txt.");
         }
-        if (!File.Exists(path)) throw new InvalidInputException($"Found no file or folder {path}. Expected a tokenizer.json, a folder that holds one, or a .tiktoken file.");
+        if (!File.Exists(path)) throw new InvalidDataException($"Found no file or folder {path}. Expected a tokenizer.json, a folder that holds one, or a .tiktoken file.");
         try
         {
             if (path.EndsWith(".tiktoken", StringComparison.Ordinal)) return LoadTiktoken(path, PatternScanner.Gpt2Pattern);
@@ -27,16 +27,16 @@ internal static class TokenizerFile
             using var stream = File.OpenRead(path);
             return FromJson(JsonNode.Parse(stream, documentOptions: new() { AllowDuplicateProperties = false }) as JsonObject ?? throw new JsonException("not an object"));
         }
-        catch (InvalidInputException e) { throw new InvalidInputException($"{path}: {e.Message}", e); }
+        catch (InvalidDataException e) { throw new InvalidDataException($"{path}: {e.Message}", e); }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or KeyNotFoundException or NullReferenceException or ArgumentException)
         {
-            throw new InvalidInputException($"{path} is no readable tokenizer: {e.Message}", e);
+            throw new InvalidDataException($"{path} is no readable tokenizer: {e.Message}", e);
         }
     }
 
     public static Tokenizer FromJson(JsonObject json)
     {
-        if (json["model"] is not JsonObject model) throw new InvalidInputException("Found no \"model\". Expected a tokenizer.json as Hugging Face's tokenizers write it.");
+        if (json["model"] is not JsonObject model) throw new InvalidDataException("Found no \"model\". Expected a tokenizer.json as Hugging Face's tokenizers write it.");
         var added = (json["added_tokens"] as JsonArray ?? []).Select(t => new AddedToken((int)t!["id"]!, (string)t["content"]!,
             Flag(t, "special"), Flag(t, "single_word"), Flag(t, "lstrip"), Flag(t, "rstrip"), Flag(t, "normalized")));
         return new(ReadModel(model), ReadNormalizer(json["normalizer"]), ReadPreTokenizer(json["pre_tokenizer"]), ReadPostProcessor(json["post_processor"]), ReadDecoder(json["decoder"]), added);
@@ -46,7 +46,7 @@ internal static class TokenizerFile
 
     private static string Type(JsonNode node) => (string?)node["type"] ?? "";
 
-    private static InvalidInputException Unknown(string kind, string type, string known) =>
+    private static InvalidDataException Unknown(string kind, string type, string known) =>
         new($"Found the {kind} '{type}'. This version of Lect knows {known}.");
 
     private static TokenModel ReadModel(JsonObject model)
@@ -60,7 +60,7 @@ internal static class TokenizerFile
             case "WordLevel":
                 return new WordLevel(vocabulary, (string?)model["unk_token"] ?? "<unk>");
             case "BPE":
-                if ((double?)model["dropout"] is > 0) throw new InvalidInputException("Found a BPE dropout above 0, which makes encoding random. Set \"dropout\" to null.");
+                if ((double?)model["dropout"] is > 0) throw new InvalidDataException("Found a BPE dropout above 0, which makes encoding random. Set \"dropout\" to null.");
                 var merges = model["merges"]!.AsArray().Select(m => m is JsonArray pair ? ((string)pair[0]!, (string)pair[1]!) : SplitMerge((string)m!)).ToList();
                 return new BytePairEncoding(vocabulary, merges, new((string?)model["unk_token"], (string?)model["continuing_subword_prefix"], (string?)model["end_of_word_suffix"],
                     Flag(model, "fuse_unk"), Flag(model, "byte_fallback"), Flag(model, "ignore_merges")));
@@ -72,7 +72,7 @@ internal static class TokenizerFile
     private static (string, string) SplitMerge(string line)
     {
         var space = line.IndexOf(' ', 1);
-        return space > 0 ? (line[..space], line[(space + 1)..]) : throw new InvalidInputException($"Found the merge '{line}'. Expected two tokens with a space between them.");
+        return space > 0 ? (line[..space], line[(space + 1)..]) : throw new InvalidDataException($"Found the merge '{line}'. Expected two tokens with a space between them.");
     }
 
     internal static Normalizer? ReadNormalizer(JsonNode? json) => json is null ? null : Type(json) switch
@@ -117,7 +117,7 @@ internal static class TokenizerFile
     /// <summary>GPT-2's two files. Its end-of-text token is added where the vocabulary has it.</summary>
     public static Tokenizer LoadVocabularyAndMerges(string vocabularyFile, string mergesFile)
     {
-        if (!File.Exists(mergesFile)) throw new InvalidInputException($"Found {vocabularyFile} but no {mergesFile}. Expected both: a byte-level BPE needs its merges.");
+        if (!File.Exists(mergesFile)) throw new InvalidDataException($"Found {vocabularyFile} but no {mergesFile}. Expected both: a byte-level BPE needs its merges.");
         var vocabulary = JsonSerializer.Deserialize<Dictionary<string, int>>(File.ReadAllText(vocabularyFile)) ?? [];
         var merges = File.ReadLines(mergesFile).Where((l, i) => l.Length > 0 && !(i == 0 && l.StartsWith("#version", StringComparison.Ordinal))).Select(SplitMerge).ToList();
         return ByteLevel(vocabulary, merges, new[] { "<|endoftext|>" }.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
@@ -146,8 +146,8 @@ internal static class TokenizerFile
             var parts = line.Split(' ');
             var bytes = new byte[line.Length];
             if (parts.Length != 2 || !Convert.TryFromBase64String(parts[0], bytes, out var length) || !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out var rank))
-                throw new InvalidInputException($"line {number}: found '{line}'. Expected a token in base64, a space and its rank.");
-            if (!vocabulary.TryAdd(ByteAlphabet.Spell(bytes.AsSpan(0, length)), rank)) throw new InvalidInputException($"line {number}: found the token '{parts[0]}' twice.");
+                throw new InvalidDataException($"line {number}: found '{line}'. Expected a token in base64, a space and its rank.");
+            if (!vocabulary.TryAdd(ByteAlphabet.Spell(bytes.AsSpan(0, length)), rank)) throw new InvalidDataException($"line {number}: found the token '{parts[0]}' twice.");
         }
         var merges = vocabulary.Where(t => t.Key.Length > 1).OrderBy(t => t.Value).Select(t => LastMerge(t.Key, t.Value, vocabulary)).OfType<(string, string)>().ToList();
         return ByteLevel(vocabulary, merges, (specialTokens ?? new Dictionary<string, int>()).Select(t => new AddedToken(t.Value, t.Key)), pattern, ignoreMerges: true);

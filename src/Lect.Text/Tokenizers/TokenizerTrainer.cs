@@ -18,11 +18,11 @@ public static class TokenizerTrainer
     /// <param name="specialTokens">By default <c>&lt;|endoftext|&gt;</c>.</param>
     /// <param name="minFrequency">Pairs that occur less often are not merged.</param>
     /// <param name="threads">Cores to use; all by default.</param>
-    /// <exception cref="InvalidInputException">The texts hold nothing, or give fewer tokens than <paramref name="size"/>.</exception>
+    /// <exception cref="InvalidDataException">The texts hold nothing, or give fewer tokens than <paramref name="size"/>.</exception>
     public static Tokenizer ByteLevelBpe(IEnumerable<string> texts, int size, IReadOnlyList<string>? specialTokens = null, int minFrequency = 2, int? threads = null)
     {
         specialTokens ??= [EndOfText];
-        if (size < 256 + specialTokens.Count) throw new InvalidInputException($"Found the vocabulary size {size}. Expected at least {256 + specialTokens.Count}: 256 bytes and {specialTokens.Count} special tokens. Raise tokenizer.size (--size).");
+        if (size < 256 + specialTokens.Count) throw new InvalidDataException($"Found the vocabulary size {size}. Expected at least {256 + specialTokens.Count}: 256 bytes and {specialTokens.Count} special tokens. Raise tokenizer.size (--size).");
         var pieces = CountByteLevelPieces(texts, threads);
         RequireText(pieces.Count);
         var trainer = new BytePairTrainer { VocabularySize = size, MinFrequency = minFrequency, SpecialTokens = specialTokens, InitialAlphabet = ByteAlphabet.All };
@@ -73,11 +73,11 @@ public static class TokenizerTrainer
 
     private static void RequireText(int pieces)
     {
-        if (pieces == 0) throw new InvalidInputException("Found no text to train a tokenizer on. Expected at least one document that is not empty.");
+        if (pieces == 0) throw new InvalidDataException("Found no text to train a tokenizer on. Expected at least one document that is not empty.");
     }
 
     private static void RequireSize(int found, int size)
     {
-        if (found < size) throw new InvalidInputException($"Found text that gives only {found} tokens. Expected enough for a vocabulary of {size}. Lower tokenizer.size (--size) to {found} or less, or give more text.");
+        if (found < size) throw new InvalidDataException($"Found text that gives only {found} tokens. Expected enough for a vocabulary of {size}. Lower tokenizer.size (--size) to {found} or less, or give more text.");
     }
 }

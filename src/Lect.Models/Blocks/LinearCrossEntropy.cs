@@ -1,0 +1,93 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect.Models;
+
+/// <summary>
+/// The output layer and its loss in one: scale * sum over labels of -log softmax(h Wᵀ)[label]. Logits exist a chunk of rows at a
+/// time, and both gradients are computed in the forward pass, so that neither logits nor probabilities are kept.
+/// </summary>
+/// <remarks>Labels of -100 count for nothing. With scale = 1 / (number of labels of the whole step), micro-batches add up to the exact average.</remarks>
+internal static unsafe class LinearCrossEntropy
+{
+    /// <summary>The label that is ignored, as PyTorch's cross_entropy has it.</summary>
+    public const long Ignored = -100;
+
+    private const long ChunkBytes = 256L << 20;
+
+    /// <param name="h_NC">[N, C] activations.</param>
+    /// <param name="weight_VC">[V, C], fp32.</param>
+    /// <param name="labels_N">[N] int64.</param>
+    /// <param name="scale">Factor of the sum.</param>
+    /// <param name="compute">Precision of the products.</param>
+    /// <returns>A scalar, fp32.</returns>
+    public static Tensor Apply(Tensor h_NC, Tensor weight_VC, Tensor labels_N, double scale, ComputeType compute) => Simd.Takes(h_NC)
+        ? Function.apply(h_NC, weight_VC, labels_N, scale, compute)
+        : nn.functional.cross_entropy(Projection.OutIn(h_NC, weight_VC, null, compute).to(ScalarType.Float32), labels_N, ignore_index: Ignored, reduction: nn.Reduction.Sum) * scale;
+
+    private sealed class Function : autograd.SingleTensorFunction<Function>
+    {
+        public override string Name => "LinearCrossEntropy";
+
+        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        {
+            using var scope = NewDisposeScope();
+            var type = (ComputeType)vars[4] == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
+            Tensor source = (Tensor)vars[0], h = source.to(type).contiguous(), w = ((Tensor)vars[1]).to(type), labels = ((Tensor)vars[2]).contiguous();
+            var scale = (double)vars[3];
+            long n = h.shape[0], v = w.shape[0], chunk = Math.Clamp(ChunkBytes / (v * h.element_size()), 1, n);
+            var dh = empty_like(h);
+            Tensor? dw = null;
+            double loss = 0;
+            for (long at = 0; at < n; at += chunk)
+            {
+                using var inner = NewDisposeScope();
+                var rows = Math.Min(chunk, n - at);
+                var part = h.narrow(0, at, rows);
+                var logits = part.mm(w.t());
+                loss += type == ScalarType.Float32 ? Gradient<Single32>(logits, labels.narrow(0, at, rows), (float)scale) : Gradient<Brain16>(logits, labels.narrow(0, at, rows), (float)scale);
+                dh.narrow(0, at, rows).copy_(logits.mm(w));
+                var dwPart = logits.t().mm(part).to(ScalarType.Float32);
+                if (dw is null) dw = dwPart.MoveToOuterDisposeScope();
+                else dw.add_(dwPart);
+            }
+            ctx.save_for_backward([dh.to(source.dtype), dw!]);
+            return tensor((float)(loss * scale)).MoveToOuterDisposeScope();
+        }
+
+        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+        {
+            var saved = ctx.get_saved_variables();
+            var g = grad_output.item<float>();
+            return g == 1 ? [saved[0], saved[1], null!, null!, null!] : [saved[0] * g, saved[1] * g, null!, null!, null!];
+        }
+    }
+
+    // In place: logits become scale * (softmax - one-hot); gives the sum of the losses. Rows with an ignored label become 0.
+    private static double Gradient<T>(Tensor logits, Tensor labels, float scale) where T : struct, IElement
+    {
+        var (n, v, p, y) = (logits.shape[0], logits.shape[1], (nint)Simd.Pointer(logits), (nint)Simd.Pointer(labels));
+        var losses = new double[n];   // one a row, added in order, so that the sum does not depend on the threads
+        Cores.For(n, 1, (from, to) =>
+        {
+            var buffer = new float[v + Simd.Width];
+            fixed (float* e = buffer)
+                for (var r = from; r < to; r++) losses[r] = GradientRow<T>((byte*)p + r * v * (typeof(T) == typeof(Single32) ? 4 : 2), v, ((long*)y)[r], scale, e);
+        });
+        return losses.Sum();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static double GradientRow<T>(void* x, long v, long label, float scale, float* e) where T : struct, IElement
+    {
+        if (label == Ignored) { for (long j = 0; j < v; j++) T.Set(x, j, 0); return 0; }
+        float max = Simd.Max<T>(x, v), own = T.Get(x, label), sum = Simd.ExpSum<T>(x, v, 1, max, e), factor = scale / sum;
+        long i = 0;
+        for (; i + Simd.Width <= v; i += Simd.Width) T.Store(x, i, Vector512.Load(e + i) * factor);
+        for (; i < v; i++) T.Set(x, i, e[i] * factor);
+        T.Set(x, label, e[label] * factor - scale);
+        return Math.Log(sum) + max - own;
+    }
+}

@@ -1,0 +1,66 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect.Models;
+
+/// <summary>The precision of matrix products; everything else is fp32.</summary>
+public enum ComputeType
+{
+    /// <summary>fp32 operands.</summary>
+    Float32,
+
+    /// <summary>Operands rounded to bf16, sums in fp32, results bf16 (what PyTorch's CPU autocast does).</summary>
+    BFloat16,
+}
+
+/// <summary>y = x W + b, with the operands in the compute type and the gradient of W in fp32.</summary>
+internal static class Projection
+{
+    /// <summary>W is [in, out], as GPT's Conv1D keeps it.</summary>
+    /// <param name="x">[…, in], fp32 or bf16.</param>
+    /// <param name="weight">[in, out], fp32.</param>
+    /// <param name="bias">[out] or null.</param>
+    /// <param name="compute">Precision; a bf16 x asks for bf16.</param>
+    public static Tensor InOut(Tensor x, Tensor weight, Tensor? bias, ComputeType compute) =>
+        compute == ComputeType.BFloat16 ? Bf16.apply(x, weight, bias!, false)
+        : bias is null ? x.matmul(weight)
+        : addmm(bias, x.reshape(-1, weight.shape[0]), weight, 1, 1).view([.. x.shape[..^1], weight.shape[1]]);
+
+    /// <summary>W is [out, in], as a Linear layer keeps it: y = x Wᵀ + b.</summary>
+    public static Tensor OutIn(Tensor x, Tensor weight, Tensor? bias, ComputeType compute) =>
+        compute == ComputeType.BFloat16 ? Bf16.apply(x, weight, bias!, true) : nn.functional.linear(x, weight, bias!);
+
+    private sealed class Bf16 : autograd.SingleTensorFunction<Bf16>
+    {
+        public override string Name => "ProjectionBf16";
+
+        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        {
+            var (x, weight, bias, transposed) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor?)vars[2], (bool)vars[3]);
+            using var scope = NewDisposeScope();
+            var x_NI = x.reshape(-1, x.shape[^1]).to(ScalarType.BFloat16);
+            var w = weight.to(ScalarType.BFloat16);
+            var w_IO = transposed ? w.t() : w;
+            ctx.save_for_backward([x_NI, w]);
+            ctx.save_data("x", x.shape);
+            ctx.save_data("float", x.dtype == ScalarType.Float32);
+            ctx.save_data("bias", bias is not null);
+            ctx.save_data("transposed", transposed);
+            var y = bias is null ? x_NI.mm(w_IO) : addmm(bias.to(ScalarType.BFloat16), x_NI, w_IO, 1, 1);
+            return y.view([.. x.shape[..^1], w_IO.shape[1]]).MoveToOuterDisposeScope();
+        }
+
+        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+        {
+            using var scope = NewDisposeScope();
+            var saved = ctx.get_saved_variables();
+            var (x_NI, w, transposed) = (saved[0], saved[1], (bool)ctx.get_data("transposed"));
+            var g_NO = grad_output.reshape(-1, grad_output.shape[^1]).to(ScalarType.BFloat16);
+            var dx = g_NO.mm(transposed ? w : w.t()).view((long[])ctx.get_data("x"));
+            if ((bool)ctx.get_data("float")) dx = dx.to(ScalarType.Float32);
+            var dw = (transposed ? g_NO.t().mm(x_NI) : x_NI.t().mm(g_NO)).to(ScalarType.Float32);
+            var db = (bool)ctx.get_data("bias") ? g_NO.sum([0L], type: ScalarType.Float32) : null;
+            return [dx.MoveToOuterDisposeScope(), dw.MoveToOuterDisposeScope(), db?.MoveToOuterDisposeScope()!, null!];
+        }
+    }
+}

@@ -1,0 +1,110 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect.Models;
+
+/// <summary>How a kernel reads and writes elements in memory; the arithmetic is fp32.</summary>
+internal unsafe interface IElement
+{
+    static abstract Vector512<float> Load(void* p, long i);
+    static abstract void Store(void* p, long i, Vector512<float> value);
+    static abstract float Get(void* p, long i);
+    static abstract void Set(void* p, long i, float value);
+}
+
+/// <summary>fp32 elements.</summary>
+internal readonly unsafe struct Single32 : IElement
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector512<float> Load(void* p, long i) => Vector512.Load((float*)p + i);
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] public static void Store(void* p, long i, Vector512<float> value) => value.Store((float*)p + i);
+    public static float Get(void* p, long i) => ((float*)p)[i];
+    public static void Set(void* p, long i, float value) => ((float*)p)[i] = value;
+}
+
+/// <summary>bf16 elements: the upper half of an fp32, rounded to nearest even.</summary>
+internal readonly unsafe struct Brain16 : IElement
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Load(void* p, long i) => (Vector512.WidenLower(Vector256.Load((ushort*)p + i).ToVector512Unsafe()) << 16).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(void* p, long i, Vector512<float> value)
+    {
+        var bits = value.AsUInt32();
+        var rounded = (bits + (((bits >> 16) & Vector512.Create(1u)) + Vector512.Create(0x7fffu))) >> 16;
+        Vector512.Narrow(rounded, rounded).GetLower().Store((ushort*)p + i);
+    }
+
+    public static float Get(void* p, long i) => BitConverter.UInt32BitsToSingle((uint)((ushort*)p)[i] << 16);
+
+    public static void Set(void* p, long i, float value)
+    {
+        var bits = BitConverter.SingleToUInt32Bits(value);
+        ((ushort*)p)[i] = (ushort)((bits + ((bits >> 16) & 1) + 0x7fff) >> 16);
+    }
+}
+
+/// <summary>What the kernels share.</summary>
+internal static unsafe class Simd
+{
+    /// <summary>Floats of one vector.</summary>
+    public const int Width = 16;
+
+    /// <summary>Whether the kernels can take these tensors: on the CPU, contiguous, fp32 or bf16.</summary>
+    public static bool Takes(Tensor t) => t.device_type == DeviceType.CPU && t.dtype is ScalarType.Float32 or ScalarType.BFloat16;
+
+    /// <summary>The address of a contiguous tensor's first element; valid while the tensor lives.</summary>
+    public static void* Pointer(Tensor t)
+    {
+        fixed (byte* p = t.numel() * t.element_size() <= int.MaxValue ? t.bytes : t.view(-1).narrow(0, 0, 1).bytes) return p;   // native memory: it does not move
+    }
+
+    /// <summary>e^x for x &lt;= 0 with a relative error of 1e-7: range reduction by ln 2, then a polynomial of degree 5 (Cephes' expf).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> ExpOfNegative(Vector512<float> x)
+    {
+        x = Vector512.Max(x, Vector512.Create(-87f));
+        var n = Vector512.Round(x * Vector512.Create(1.44269504f));
+        var r = Vector512.FusedMultiplyAdd(n, Vector512.Create(-0.693359375f), x);
+        r = Vector512.FusedMultiplyAdd(n, Vector512.Create(2.12194440e-4f), r);
+        var p = Vector512.Create(1.9875691500e-4f);
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(1.3981999507e-3f));
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(8.3334519073e-3f));
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(4.1665795894e-2f));
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(1.6666665459e-1f));
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(0.5f));
+        p = Vector512.FusedMultiplyAdd(p, r * r, r) + Vector512<float>.One;
+        return p * ((Vector512.ConvertToInt32(n) + Vector512.Create(127)) << 23).AsSingle();
+    }
+
+    /// <summary>The largest of n elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Max<T>(void* x, long n) where T : struct, IElement
+    {
+        var max = Vector512.Create(float.NegativeInfinity);
+        long i = 0;
+        for (; i + Width <= n; i += Width) max = Vector512.Max(max, T.Load(x, i));
+        var m = float.NegativeInfinity;
+        for (var lane = 0; lane < Width; lane++) m = MathF.Max(m, max[lane]);
+        for (; i < n; i++) m = MathF.Max(m, T.Get(x, i));
+        return m;
+    }
+
+    /// <summary>y[i] = e^(scale * x[i] - max) for n elements; gives their sum.</summary>
+    public static float ExpSum<T>(void* x, long n, float scale, float max, float* y) where T : struct, IElement
+    {
+        Vector512<float> vs = Vector512.Create(scale), vm = Vector512.Create(-max), sum = Vector512<float>.Zero;
+        long i = 0;
+        for (; i + Width <= n; i += Width)
+        {
+            var e = ExpOfNegative(Vector512.FusedMultiplyAdd(T.Load(x, i), vs, vm));
+            e.Store(y + i);
+            sum += e;
+        }
+        var total = Vector512.Sum(sum);
+        for (; i < n; i++) total += y[i] = MathF.Exp(scale * T.Get(x, i) - max);
+        return total;
+    }
+}

@@ -1,0 +1,59 @@
+using System.Text.Json.Nodes;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect.Models;
+
+/// <summary>A decoder: token ids to the distribution of the next one. It knows ids, never words.</summary>
+public abstract class CausalLanguageModel(string name) : nn.Module(name)
+{
+    /// <summary>V.</summary>
+    public abstract long VocabularySize { get; }
+
+    /// <summary>The most positions it was made for.</summary>
+    public abstract long ContextLength { get; }
+
+    /// <summary>N.</summary>
+    public abstract int LayerCount { get; }
+
+    /// <summary>The configuration, as config.json has it.</summary>
+    public abstract JsonObject ConfigJson { get; }
+
+    /// <summary>The precision of matrix products; fp32 unless set. Parameters stay fp32.</summary>
+    public ComputeType Compute { get; set; }
+
+    /// <summary>Final activations, after the last norm.</summary>
+    /// <param name="ids_BT">Token ids, int64 [B, T].</param>
+    /// <param name="real_BS">1 = real, 0 = padding, int64 [B, S] over all positions seen; null: all real.</param>
+    /// <param name="positions_BT">Position of each token; null: counted from 0, or from the cache's length.</param>
+    /// <param name="cache">Keys and values of earlier positions, which these are added to.</param>
+    /// <param name="sink">Watches the pass.</param>
+    /// <returns>[B, T, C] fp32, owned by the caller.</returns>
+    public abstract Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null);
+
+    /// <summary>The output layer's weight [V, C], which may be the embeddings'.</summary>
+    public abstract Tensor HeadWeight { get; }
+
+    /// <summary>Scores of every next token, [B, T, V] fp32; arguments as in <see cref="Hidden"/>.</summary>
+    public Tensor Logits(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null)
+    {
+        using var scope = NewDisposeScope();
+        return Head(Hidden(ids_BT, real_BS, positions_BT, cache, sink)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The output layer alone: [..., C] to [..., V] fp32.</summary>
+    public Tensor Head(Tensor hidden) => Projection.OutIn(hidden, HeadWeight, null, Compute).to(ScalarType.Float32);
+
+    /// <summary>scale * sum of -log p(label) in nats over labels that are not -100; labels stand at the position that predicts them.</summary>
+    /// <param name="ids_BT">Token ids.</param>
+    /// <param name="labels_BT">The next token of each position, or -100.</param>
+    /// <param name="scale">1 / number of labels for the mean.</param>
+    /// <param name="real_BS">As in <see cref="Hidden"/>.</param>
+    /// <param name="positions_BT">As in <see cref="Hidden"/>.</param>
+    public Tensor Loss(Tensor ids_BT, Tensor labels_BT, double scale, Tensor? real_BS = null, Tensor? positions_BT = null)
+    {
+        using var scope = NewDisposeScope();
+        var hidden = Hidden(ids_BT, real_BS, positions_BT);
+        return LinearCrossEntropy.Apply(hidden.reshape(-1, hidden.shape[^1]), HeadWeight, labels_BT.reshape(-1), scale, Compute).MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,40 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
+
+namespace Lect.Models;
+
+/// <summary>Reads and writes config.json: snake_case names, tolerant, unknown keys kept.</summary>
+internal static class ModelConfig
+{
+    private static readonly JsonSerializerOptions s_options = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, DefaultIgnoreCondition = JsonIgnoreCondition.Never,
+    };
+
+    public static JsonObject ReadFile(string path)
+    {
+        if (!File.Exists(path)) throw new InvalidDataException($"Found no {path}. Expected a model folder in Hugging Face's layout (config.json, model.safetensors).");
+        try { return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("not an object"); }
+        catch (JsonException e) { throw new InvalidDataException($"{path} is no readable JSON object: {e.Message}", e); }
+    }
+
+    public static T Bind<T>(JsonObject json, string source)
+    {
+        try { return json.Deserialize<T>(s_options)!; }
+        catch (JsonException e) { throw new InvalidDataException($"{source}: the value of {e.Path} cannot be read: {e.Message}", e); }
+    }
+
+    public static JsonObject Write<T>(T config, string modelType, string architecture)
+    {
+        var json = JsonSerializer.SerializeToNode(config, s_options)!.AsObject();
+        json["model_type"] = modelType;
+        json["architectures"] = new JsonArray(architecture);
+        json["dtype"] = "float32";
+        json.Remove("torch_dtype");
+        return json;
+    }
+
+    public static string ToText(JsonObject json) => json.ToJsonString(s_options) + "\n";
+}

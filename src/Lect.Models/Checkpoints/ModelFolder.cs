@@ -1,0 +1,110 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect.Models;
+
+/// <summary>Models from and to Hugging Face folders. <see cref="Create"/> is the one switch over architectures in the library.</summary>
+public static class ModelFolder
+{
+    /// <summary>A model of a configuration, without weights.</summary>
+    /// <param name="config">config.json's content; <c>model_type</c> decides.</param>
+    /// <param name="device">Where; <c>torch.META</c> allocates nothing.</param>
+    /// <param name="source">What messages call the configuration.</param>
+    /// <exception cref="InvalidDataException">An architecture that this version does not know, or values it cannot honour.</exception>
+    public static CausalLanguageModel Create(JsonObject config, Device? device = null, string source = "config.json")
+    {
+        TorchNative.Load();
+        return (string?)config["model_type"] switch
+        {
+            "gpt2" => new Gpt2(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), source), device),
+            var other => throw new InvalidDataException($"{source}: found model_type '{other}'. This version of Lect knows gpt2."),
+        };
+    }
+
+    // Files from before 2019's end call the number of positions n_ctx.
+    private static JsonObject Gpt2Keys(JsonObject config)
+    {
+        if (config["n_positions"] is not null || config["n_ctx"] is not { } context) return config;
+        var copy = (JsonObject)config.DeepClone();
+        copy["n_positions"] = context.DeepClone();
+        return copy;
+    }
+
+    /// <summary>Opens a folder: config.json and its weights, widened to fp32.</summary>
+    /// <exception cref="InvalidDataException">Something is missing, damaged, or of another shape than the configuration says.</exception>
+    public static CausalLanguageModel Load(string folder, Device? device = null)
+    {
+        var path = Path.Combine(folder, "config.json");
+        var config = ModelConfig.ReadFile(path);
+        var model = Create(config, device, path);
+        LoadWeights(model, Weights.Open(folder), folder);
+        model.eval();
+        return model;
+    }
+
+    /// <summary>Fills a model's parameters; every one must be there, in its shape. Causal-mask buffers of old files are left out.</summary>
+    public static void LoadWeights(nn.Module model, Weights weights, string source)
+    {
+        using var noGrad = no_grad();
+        var unused = new HashSet<string>(weights.Names, StringComparer.Ordinal);
+        foreach (var (key, parameter) in model.named_parameters())
+        {
+            using var scope = NewDisposeScope();
+            var name = Find(key, weights) ?? throw new InvalidDataException($"{source}: found no tensor '{key}', which this architecture has. The checkpoint is of another architecture, or not whole.");
+            unused.Remove(name);
+            var stored = weights.Info(name);
+            if (!stored.Shape.SequenceEqual(parameter.shape))
+                throw new InvalidDataException($"{source}: found '{name}' of shape [{string.Join(", ", stored.Shape)}]. Expected [{string.Join(", ", parameter.shape)}] by config.json.");
+            parameter.copy_(weights.Load(name));
+        }
+        unused.RemoveWhere(IsBuffer);
+        unused.RemoveWhere(n => n is "lm_head.weight");   // a copy of the embeddings
+        if (unused.Count > 0) throw new InvalidDataException($"{source}: found {unused.Count} tensors that this architecture has no place for, among them '{unused.Order(StringComparer.Ordinal).First()}'. The checkpoint is of another architecture.");
+    }
+
+    private static string? Find(string key, Weights weights)
+    {
+        if (weights.Names.Contains(key)) return key;
+        const string Prefix = "transformer.";
+        return key.StartsWith(Prefix, StringComparison.Ordinal) && weights.Names.Contains(key[Prefix.Length..]) ? key[Prefix.Length..] : null;
+    }
+
+    private static bool IsBuffer(string name) => name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal);
+
+    /// <summary>Writes config.json and model.safetensors, as save_pretrained does; each file appears whole or not at all.</summary>
+    public static void Save(CausalLanguageModel model, string folder)
+    {
+        Directory.CreateDirectory(folder);
+        WriteText(Path.Combine(folder, "config.json"), ModelConfig.ToText(model.ConfigJson));
+        SafeTensorsFile.Write(Path.Combine(folder, "model.safetensors"), model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)));
+    }
+
+    /// <summary>Writes a text file whole or not at all.</summary>
+    public static void WriteText(string path, string text)
+    {
+        using (var stream = File.Create(path + ".tmp"))
+        {
+            stream.Write(System.Text.Encoding.UTF8.GetBytes(text));
+            stream.Flush(flushToDisk: true);
+        }
+        File.Move(path + ".tmp", path, overwrite: true);
+    }
+
+    /// <summary>Number of parameters of a configuration, counted without allocating them.</summary>
+    public static long CountParameters(JsonObject config)
+    {
+        using var model = Create(config, META);
+        return model.parameters().Sum(p => p.numel());
+    }
+
+    /// <summary>A number of parameters as people write it: 124.4M.</summary>
+    public static string Short(long count) => count switch
+    {
+        >= 1_000_000_000 => string.Create(CultureInfo.InvariantCulture, $"{count / 1e9:0.##}B"),
+        >= 1_000_000 => string.Create(CultureInfo.InvariantCulture, $"{count / 1e6:0.#}M"),
+        >= 1_000 => string.Create(CultureInfo.InvariantCulture, $"{count / 1e3:0.#}K"),
+        _ => count.ToString(CultureInfo.InvariantCulture),
+    };
+}

@@ -1,0 +1,156 @@
+using System.Text.Json.Nodes;
+using Lect.Testing;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect.Models.Tests;
+
+/// <summary>GPT-2 against transformers' GPT2LMHeadModel on a tiny random checkpoint, at the tolerances of fixtures/hf/README.md.</summary>
+public class Gpt2Tests
+{
+    private static string Folder(string name) => Fixtures.Path_("hf", name);
+    private static SafeTensorsFile Expected(string name) => SafeTensorsFile.Open(Path.Combine(Folder(name), "expected.safetensors"));
+
+    private sealed class Recorder : IActivationSink
+    {
+        public readonly Dictionary<int, Tensor> Probs = [], Hiddens = [];
+        public void Attention(int layer, Tensor probs_BHTS) => Probs[layer] = probs_BHTS.clone().DetachFromDisposeScope();
+        public void Hidden(int index, Tensor x_BTC) => Hiddens[index] = x_BTC.clone().DetachFromDisposeScope();
+    }
+
+    [Theory]
+    [InlineData("gpt2"), InlineData("gpt2-legacy"), InlineData("gpt2-bf16"), InlineData("gpt2-fp16")]
+    public void Logits_hidden_states_and_attentions(string name)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var model = ModelFolder.Load(Folder(name));
+        var e = Expected(name);
+        var real = e.Load("in.attention_mask");
+        var recorder = new Recorder();
+        var logits = model.Logits(e.Load("in.input_ids"), real, sink: recorder);
+        var at = real.to(ScalarType.Bool);
+        void Same(string key, Tensor found) => Near.Equal(e.Load(key)[at], found[at], 2e-5, 1e-5, $"{name} {key}");
+        Same("out.logits", logits);
+        if (name != "gpt2") return;
+        foreach (var (i, x) in recorder.Hiddens) Same($"out.hidden_states.{i}", x);
+        foreach (var (i, p) in recorder.Probs) Near.Equal(e.Load($"out.attentions.{i}").transpose(1, 2)[at], p.transpose(1, 2)[at], 2e-5, 1e-5, $"attention {i}");
+        Assert.Equal(model.LayerCount, recorder.Probs.Count);
+        Assert.Equal(model.LayerCount + 1, recorder.Hiddens.Count);
+    }
+
+    [Fact]
+    public void Left_padding_and_the_cache_change_nothing()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var model = ModelFolder.Load(Folder("gpt2"));
+        var e = Expected("gpt2");
+        Tensor ids = e.Load("left.in.input_ids"), real = e.Load("left.in.attention_mask"), at = real.to(ScalarType.Bool), expected = e.Load("left.out.logits")[at];
+        Near.Equal(expected, model.Logits(ids, real, Masks.Positions(real))[at], 2e-5, 1e-5, "left padded");
+        using var cache = new KvCache(model.LayerCount, capacity: 5);   // too little: it grows
+        var positions = Masks.Positions(real);
+        var parts = new List<Tensor>();
+        for (long from = 0, to = 3; from < ids.shape[1]; from = to, to++)
+            parts.Add(model.Logits(ids.narrow(1, from, to - from), real.narrow(1, 0, to), positions.narrow(1, from, to - from), cache));
+        Near.Equal(expected, cat(parts, 1)[at], 2e-5, 1e-5, "cached");
+    }
+
+    [Fact]
+    public void Loss_and_gradients()
+    {
+        using var scope = NewDisposeScope();
+        using var model = (Gpt2)ModelFolder.Load(Folder("gpt2"));
+        var e = Expected("gpt2");
+        var json = Fixtures.Json(Path.Combine(Folder("gpt2"), "expected.json"));
+        var loss = Loss(model, e.Load("in.input_ids"), e.Load("in.labels"), e.Load("in.attention_mask"));
+        Near.Equal((double)json["loss"]!["total"]!, loss.item<float>(), 5e-6, "loss");
+        loss.backward();
+        var parameters = model.named_parameters().ToDictionary(p => p.name, p => p.parameter);
+        foreach (var (key, expected) in json["gradients"]!.AsObject())
+        {
+            var cut = key.IndexOf('[', StringComparison.Ordinal);
+            var gradient = parameters[cut < 0 ? key : key[..cut]].grad!;
+            if (cut >= 0) { var ends = key[(cut + 1)..^1].Split(':').Select(long.Parse).ToArray(); gradient = gradient.narrow(0, ends[0], ends[1] - ends[0]); }
+            var (l2, sum) = (gradient.to(ScalarType.Float64).norm().item<double>(), gradient.to(ScalarType.Float64).sum().item<double>());
+            if ((bool?)expected!["zero"] == true) { Assert.True(l2 < 1e-6, key); continue; }
+            Near.Equal((double)expected["l2"]!, l2, 1e-6 + 1e-4 * (double)expected["l2"]!, key + " l2");
+            Near.Equal((double)expected["sum"]!, sum, 1e-4 * (1 + l2), key + " sum");
+        }
+    }
+
+    internal static Tensor Loss(CausalLanguageModel model, Tensor ids, Tensor labels, Tensor? real)
+    {
+        var t = ids.shape[1];
+        var targets = cat([labels.narrow(1, 1, t - 1), full_like(labels.narrow(1, 0, 1), LinearCrossEntropy.Ignored)], 1);
+        return model.Loss(ids, targets, 1.0 / targets.ne(LinearCrossEntropy.Ignored).sum().item<long>(), real);
+    }
+
+    [Theory]
+    [InlineData(false), InlineData(true)]
+    public void The_fused_kernels_equal_the_plain_formulas(bool bf16)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = Seeds.Generator(1, "test");
+        var type = bf16 ? ScalarType.BFloat16 : ScalarType.Float32;
+        Tensor New(params long[] shape) { var t = randn(shape, generator: generator).to(type).detach(); t.requires_grad = true; return t; }
+        var tolerance = bf16 ? 5e-2 : 1e-5;
+
+        Tensor x = New(7, 53), y = Gelu.Tanh(x), plain = x.to(ScalarType.Float64).gelu(TorchSharp.Modules.GELU.Approximate.tanh), g = New(7, 53).detach();
+        Near.Equal(plain, y, tolerance, tolerance, "gelu");
+        Near.Equal(autograd.grad([plain], [x], [g.to(ScalarType.Float64)])[0], autograd.grad([y], [x], [g])[0], tolerance, tolerance, "gelu gradient");
+
+        Tensor q = New(2, 3, 19, 8), k = New(2, 3, 23, 8), v = New(2, 3, 23, 8), a = Attention.ScaledDotProduct(q, k, v, null, 0.3);
+        Tensor Double(Tensor t) => t.to(ScalarType.Float64);
+        var probs = (Double(q).matmul(Double(k).transpose(-2, -1)) * 0.3).masked_fill(Masks.Causal(19, 23).logical_not(), double.NegativeInfinity).softmax(-1);
+        var b = probs.matmul(Double(v));
+        Near.Equal(b, a, tolerance, tolerance, "attention");
+        var ga = New(2, 3, 19, 8).detach();
+        foreach (var (want, found) in autograd.grad([b], [q, k, v], [Double(ga)]).Zip(autograd.grad([a], [q, k, v], [ga]))) Near.Equal(want, found, tolerance, tolerance, "attention gradient");
+    }
+
+    [Fact]
+    public void A_later_token_never_changes_an_earlier_prediction()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var model = ModelFolder.Load(Folder("gpt2"));
+        Tensor ids = tensor(new long[,] { { 5, 9, 2, 7, 11 } }), changed = tensor(new long[,] { { 5, 9, 2, 7, 40 } });
+        Assert.True(model.Logits(ids).narrow(1, 0, 4).equal(model.Logits(changed).narrow(1, 0, 4)).all().item<bool>());
+    }
+
+    [Fact]
+    public void Parameters_are_counted_without_memory() =>
+        Assert.Equal(124_439_808, ModelFolder.CountParameters(new JsonObject { ["model_type"] = "gpt2" }));
+
+    [Fact]
+    public void A_saved_model_is_the_same_model()
+    {
+        using var scope = NewDisposeScope();
+        using var model = ModelFolder.Load(Folder("gpt2"));
+        var folder = Directory.CreateTempSubdirectory().FullName;
+        ModelFolder.Save(model, folder);
+        Weights saved = Weights.Open(folder), original = Weights.Open(Folder("gpt2"));
+        Assert.Equal(original.Names.Order(), saved.Names.Order());
+        foreach (var name in original.Names) Assert.True(original.Load(name).equal(saved.Load(name)).all().item<bool>(), name);
+        var config = Fixtures.Json(Path.Combine(folder, "config.json"));
+        foreach (var (key, value) in Fixtures.Json(Path.Combine(Folder("gpt2"), "config.json")).AsObject())
+            Assert.True(key is "transformers_version" || JsonNode.DeepEquals(value, config[key]), $"{key}: {config[key]}, was {value}");
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
+    public void A_checkpoint_of_another_shape_names_the_key()
+    {
+        var folder = Directory.CreateTempSubdirectory().FullName;
+        File.Copy(Path.Combine(Folder("gpt2"), "model.safetensors"), Path.Combine(folder, "model.safetensors"));
+        var config = Fixtures.Json(Path.Combine(Folder("gpt2"), "config.json")).AsObject();
+        config["n_positions"] = 7;
+        File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJsonString());
+        Assert.Contains("wpe.weight", Assert.Throws<InvalidDataException>(() => ModelFolder.Load(folder)).Message, StringComparison.Ordinal);
+        config["n_head"] = 5;
+        File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJsonString());
+        Assert.Contains("n_head", Assert.Throws<InvalidDataException>(() => ModelFolder.Load(folder)).Message, StringComparison.Ordinal);
+        Directory.Delete(folder, recursive: true);
+    }
+}
