@@ -53,7 +53,7 @@ internal static unsafe class LinearCrossEntropy
                 if (dw is null) dw = dwPart.MoveToOuterDisposeScope();
                 else dw.add_(dwPart);
             }
-            ctx.save_for_backward([dh.to(source.dtype), dw!]);
+            ctx.Save(dh.to(source.dtype), dw!);
             return tensor((float)(loss * scale)).MoveToOuterDisposeScope();
         }
 

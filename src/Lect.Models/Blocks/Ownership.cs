@@ -13,3 +13,14 @@ internal static class Ownership
         foreach (var buffer in module.buffers()) buffer.DetachFromDisposeScope();
     }
 }
+
+/// <summary>For functions with a backward pass of their own.</summary>
+internal static class Saving
+{
+    /// <summary>Saves tensors for the backward pass. TorchSharp takes them only after forward has returned, so they leave its dispose scope.</summary>
+    public static void Save(this autograd.AutogradContext context, params ReadOnlySpan<Tensor> tensors)
+    {
+        foreach (var t in tensors) t.MoveToOuterDisposeScope();
+        context.save_for_backward([.. tensors]);
+    }
+}

@@ -41,7 +41,7 @@ internal static class Projection
             var x_NI = x.reshape(-1, x.shape[^1]).to(ScalarType.BFloat16);
             var w = weight.to(ScalarType.BFloat16);
             var w_IO = transposed ? w.t() : w;
-            ctx.save_for_backward([x_NI, w]);
+            ctx.Save(x_NI, w);
             ctx.save_data("x", x.shape);
             ctx.save_data("float", x.dtype == ScalarType.Float32);
             ctx.save_data("bias", bias is not null);

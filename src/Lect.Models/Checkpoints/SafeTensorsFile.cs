@@ -189,7 +189,12 @@ public sealed class SafeTensorsFile
         var size = bits / 8;
         var count = info.Length / size;
         if (count == 0) return zeros(info.Shape, dtype: dtype);
-        if (info.Offset % size != 0) return frombuffer(ReadBytes(name), dtype, count).view(info.Shape).clone();
+        if (info.Offset % size != 0)
+        {
+            var copy = empty(info.Shape, dtype: dtype);
+            ReadBytes(name).CopyTo(copy.bytes);
+            return copy;
+        }
         using var scope = NewDisposeScope();
         var map = from_file(Path, shared: false, size: (info.Offset + info.Length) / size, dtype: dtype);
         return map.narrow(0, info.Offset / size, count).view(info.Shape).MoveToOuterDisposeScope();

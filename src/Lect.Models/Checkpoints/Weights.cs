@@ -59,14 +59,11 @@ public sealed class Weights
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException) { throw Bad($"is no readable JSON: {e.Message}", e); }
 
-        var holder = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var shard in shardOf.Values.Distinct().ToList())
         {
             var path = Path.Combine(folder, shard);
             if (!File.Exists(path)) throw Bad($"the shard {shard} is not in the folder. Download the rest of the model.");
             var file = SafeTensorsFile.Open(path);
-            foreach (var name in file.Tensors.Keys)
-                if (!holder.TryAdd(name, shard)) throw Bad($"the tensor '{name}' is in two shards, {holder[name]} and {shard}.");
             foreach (var name in file.Tensors.Keys.Where(n => shardOf.GetValueOrDefault(n) == shard)) fileOf[name] = file;
         }
         foreach (var (name, shard) in shardOf)

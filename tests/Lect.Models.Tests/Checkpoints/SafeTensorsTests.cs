@@ -9,12 +9,12 @@ public class SafeTensorsTests
 {
     private static readonly string s_files = Fixtures.Path_("files");
 
-    private static IEnumerable<JsonNode> Files(string folder) => Fixtures.Json(Path.Combine(s_files, folder, "expected.json"))["files"] switch
+    // One file lists its cases, the other maps names to them.
+    private static IEnumerable<(string Name, JsonNode Case)> Files(string folder)
     {
-        JsonArray list => list!,
-        JsonObject map => map.Select(p => { var n = p.Value!.DeepClone(); n["file"] = p.Key; return n; }),
-        _ => throw new InvalidOperationException(),
-    };
+        var json = Fixtures.Json(Path.Combine(s_files, folder, "expected.json"));
+        return json["files"] is JsonArray list ? list.Select(n => ((string)n!["file"]!, n)) : json.AsObject().Select(p => (p.Key, p.Value!));
+    }
 
     private static void SameAs(JsonNode expected, SafeTensorsFile file)
     {
@@ -41,15 +41,14 @@ public class SafeTensorsTests
     [Fact]
     public void Good_files_are_read()
     {
-        foreach (var entry in Files("safetensors")) SameAs(entry, SafeTensorsFile.Open(Path.Combine(s_files, "safetensors", (string)entry["file"]!)));
+        foreach (var (name, entry) in Files("safetensors")) SameAs(entry, SafeTensorsFile.Open(Path.Combine(s_files, "safetensors", name)));
     }
 
     [Fact]
     public void Bad_files_are_refused_with_their_name()
     {
-        foreach (var entry in Files("bad-safetensors"))
+        foreach (var (name, entry) in Files("bad-safetensors"))
         {
-            var name = (string)entry["file"]!;
             var path = Path.Combine(s_files, "bad-safetensors", name);
             switch ((string)entry["must"]!)
             {
