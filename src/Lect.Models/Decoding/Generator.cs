@@ -22,9 +22,14 @@ public static class Generator
     /// <exception cref="InvalidDataException">A prompt is empty, longer than the context, or holds an id outside the vocabulary.</exception>
     public static IEnumerable<NewToken> Stream(CausalLanguageModel model, IReadOnlyList<int[]> prompts, DecodingOptions options, IReadOnlyList<long>? streams = null)
     {
+        Check(model, prompts, options);
+        return StreamChecked(model, prompts, options, streams);
+    }
+
+    internal static void Check(CausalLanguageModel model, IReadOnlyList<int[]> prompts, DecodingOptions options)
+    {
         options.Validate();
         foreach (var prompt in prompts) CheckPrompt(model, prompt);
-        return StreamChecked(model, prompts, options, streams);
     }
 
     private static void CheckPrompt(CausalLanguageModel model, int[] prompt)

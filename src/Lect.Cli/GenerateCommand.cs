@@ -1,0 +1,73 @@
+using System.CommandLine;
+using System.Text.Json.Nodes;
+using Lect.Models;
+
+namespace Lect;
+
+/// <summary>lect generate: continues prompts.</summary>
+internal static class GenerateCommand
+{
+    private static readonly Option<string> s_model = new("--model") { Description = "Model folder", Required = true };
+    private static readonly Option<string> s_device = new("--device") { Description = "auto, cpu, cuda, cuda:N or mps", DefaultValueFactory = _ => "auto" };
+    private static readonly Option<int?> s_maxNewTokens = new("--max-new-tokens") { Description = "Tokens to add at most" };
+    private static readonly Option<bool> s_greedy = new("--greedy") { Description = "Always the most probable token" };
+    private static readonly Option<int?> s_beams = new("--beams") { Description = "Hypotheses of beam search" };
+    private static readonly Option<double?> s_lengthPenalty = new("--length-penalty") { Description = "Exponent of the length in beam scores" };
+    private static readonly Option<bool> s_earlyStopping = new("--early-stopping") { Description = "Stop at as many finished hypotheses as beams" };
+    private static readonly Option<double?> s_temperature = new("--temperature") { Description = "Sample; logits are divided by it" };
+    private static readonly Option<int?> s_topK = new("--top-k") { Description = "Sample from the k most probable tokens" };
+    private static readonly Option<double?> s_topP = new("--top-p") { Description = "Sample from the tokens that make up this probability" };
+    private static readonly Option<double?> s_minP = new("--min-p") { Description = "Sample from tokens of at least this share of the best one's probability" };
+    private static readonly Option<double?> s_repetitionPenalty = new("--repetition-penalty") { Description = "Above 1: tokens seen before become less probable" };
+    private static readonly Option<int?> s_noRepeatNgram = new("--no-repeat-ngram") { Description = "No sequence of this many tokens twice" };
+    private static readonly Option<string[]> s_stop = new("--stop") { Description = "Texts to stop at", AllowMultipleArgumentsPerToken = true };
+    private static readonly Option<long> s_seed = new("--seed") { Description = "Key of the random numbers" };
+    private static readonly Option<int> s_samples = new("--num-samples") { Description = "Several continuations of each prompt", DefaultValueFactory = _ => 1 };
+    private static readonly Option<bool> s_truncate = new("--truncate") { Description = "Keep the last tokens of a prompt that is too long" };
+
+    public static Command Create()
+    {
+        var command = new Command("generate", "Continue a prompt. Example: lect generate --model gpt2 --temperature 0.8 \"Once upon a time\"")
+        {
+            s_model, s_device, s_maxNewTokens, s_greedy, s_beams, s_lengthPenalty, s_earlyStopping, s_temperature, s_topK, s_topP, s_minP, s_repetitionPenalty, s_noRepeatNgram, s_stop, s_seed, s_samples, s_truncate,
+        };
+        var lines = new JsonLines(command, "prompt");
+        command.SetAction(int (parsed) =>
+        {
+            using var model = LanguageModel.Load(parsed.GetValue(s_model)!, parsed.GetValue(s_device)!);
+            var options = Options(parsed, model.Defaults);
+            return lines.Run(parsed, (line, number) => Answer(model, line, number, options, parsed.GetValue(s_samples)), Show);
+        });
+        return command;
+    }
+
+    private static GenerationOptions Options(ParseResult p, GenerationOptions d)
+    {
+        var asksToSample = p.GetValue(s_temperature) is not null || p.GetValue(s_topK) is not null || p.GetValue(s_topP) is not null || p.GetValue(s_minP) is not null;
+        var beams = p.GetValue(s_beams) ?? (p.GetValue(s_greedy) || asksToSample ? 1 : d.Beams);
+        if (asksToSample && (p.GetValue(s_greedy) || beams > 1)) throw new InvalidDataException("Found options for sampling together with --greedy or --beams. Expected one of the three.");
+        return new()
+        {
+            Beams = beams, LengthPenalty = p.GetValue(s_lengthPenalty) ?? d.LengthPenalty, EarlyStopping = p.GetValue(s_earlyStopping) || d.EarlyStopping, Stop = p.GetValue(s_stop) ?? [], Truncate = p.GetValue(s_truncate),
+            Decoding = d.Decoding with
+            {
+                MaxNewTokens = p.GetValue(s_maxNewTokens) ?? d.Decoding.MaxNewTokens, Sample = asksToSample || (d.Decoding.Sample && beams == 1 && !p.GetValue(s_greedy)),
+                Temperature = p.GetValue(s_temperature) ?? d.Decoding.Temperature, TopK = p.GetValue(s_topK) ?? d.Decoding.TopK, TopP = p.GetValue(s_topP) ?? d.Decoding.TopP, MinP = p.GetValue(s_minP) ?? d.Decoding.MinP,
+                RepetitionPenalty = p.GetValue(s_repetitionPenalty) ?? d.Decoding.RepetitionPenalty, NoRepeatNgramSize = p.GetValue(s_noRepeatNgram) ?? d.Decoding.NoRepeatNgramSize, Seed = p.GetValue(s_seed),
+            },
+        };
+    }
+
+    private static JsonObject Answer(LanguageModel model, JsonObject line, int number, GenerationOptions options, int samples)
+    {
+        if (line["messages"] is not null) throw new InvalidDataException("found \"messages\". This version of Lect has no chat templates yet: give \"prompt\" or \"ids\".");
+        var ids = JsonLines.Ids(line, "prompt", model.Encode);
+        var answers = Enumerable.Range(0, samples).Select(s => Json(model.Generate(ids, options, Seeds.For(number, "sample", s)))).ToList();
+        return TokenizerCommands.Echo(line, samples == 1 ? answers[0] : new() { ["samples"] = new JsonArray([.. answers]) });
+    }
+
+    private static JsonObject Json(Generated g) => new() { ["ids"] = JsonLines.Array(g.Ids), ["text"] = g.Text, ["finish_reason"] = g.FinishReason, ["logprobs"] = JsonLines.Array(g.LogProbs) };
+
+    private static string Show(JsonObject answer) => answer["samples"] is JsonArray samples ? string.Join("\n---\n", samples.Select(s => Show(s!.AsObject())))
+        : (string)answer["text"]! is { Length: > 0 } text ? text : answer["ids"]!.ToJsonString();
+}

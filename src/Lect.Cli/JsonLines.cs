@@ -1,0 +1,77 @@
+using System.CommandLine;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Lect;
+
+/// <summary>One JSON object a line in, one a line out, in order; or one text as an argument, and text out.</summary>
+internal sealed class JsonLines
+{
+    private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    private readonly Argument<string?> text = new("text") { Description = "One input; without it JSON lines are read", Arity = ArgumentArity.ZeroOrOne };
+    private readonly Option<FileInfo?> input = new("--input") { Description = "JSON lines to read instead of standard input" };
+    private readonly Option<bool> json = new("--json") { Description = "One JSON object a line on standard output" };
+    private readonly Option<bool> skip = new("--skip-bad-lines") { Description = "Report bad lines on standard error and go on" };
+    private readonly string key;
+
+    /// <param name="command">The verb, which gets the argument and options.</param>
+    /// <param name="key">What the argument is called in a line.</param>
+    public JsonLines(Command command, string key)
+    {
+        this.key = key;
+        command.Add(text);
+        command.Add(input);
+        command.Add(json);
+        command.Add(skip);
+    }
+
+    /// <summary>Answers each line; <paramref name="show"/> gives the text a person reads.</summary>
+    /// <exception cref="InvalidDataException">A bad line, with its number.</exception>
+    public int Run(ParseResult parsed, Func<JsonObject, int, JsonObject> answer, Func<JsonObject, string> show)
+    {
+        using var output = new StreamWriter(Console.OpenStandardOutput(), new System.Text.UTF8Encoding(false));
+        var number = 0;
+        foreach (var line in Lines(parsed))
+        {
+            number++;
+            if (string.IsNullOrWhiteSpace(line)) continue;
+            try
+            {
+                var answered = answer(Parse(line), number - 1);
+                output.WriteLine(parsed.GetValue(json) ? answered.ToJsonString(s_compact) : show(answered));
+                output.Flush();
+            }
+            catch (Exception e) when (e is InvalidDataException or JsonException or InvalidOperationException or FormatException)
+            {
+                var message = parsed.GetValue(text) is null ? $"line {number}: {e.Message}" : e.Message;
+                if (!parsed.GetValue(skip)) throw new InvalidDataException(message, e);
+                Console.Error.WriteLine("lect: " + message);
+            }
+        }
+        return 0;
+    }
+
+    private IEnumerable<string> Lines(ParseResult parsed)
+    {
+        if (parsed.GetValue(text) is { } one) return [new JsonObject { [key] = one }.ToJsonString()];
+        if (parsed.GetValue(input) is { } file) return file.Exists ? File.ReadLines(file.FullName) : throw new InvalidDataException($"Found no file {file}. Expected JSON lines.");
+        return StandardInput();
+    }
+
+    private static IEnumerable<string> StandardInput()
+    {
+        using var reader = new StreamReader(Console.OpenStandardInput());
+        while (reader.ReadLine() is { } line) yield return line;
+    }
+
+    private static JsonObject Parse(string line) => JsonNode.Parse(line) as JsonObject ?? throw new JsonException("found JSON that is no object.");
+
+    /// <summary>Token ids of a line: its "ids" as they are, else its text encoded.</summary>
+    public static int[] Ids(JsonObject line, string key, Func<string, int[]> encode) => line["ids"] is JsonArray ids ? [.. ids.Select(i => (int)i!)]
+        : line[key] is JsonValue value ? encode((string)value!)
+        : throw new InvalidDataException($"found neither \"{key}\" nor \"ids\".");
+
+    public static JsonArray Array<T>(IEnumerable<T> values) => new([.. values.Select(v => (JsonNode?)JsonValue.Create(v))]);
+}

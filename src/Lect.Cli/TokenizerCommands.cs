@@ -1,0 +1,100 @@
+using System.CommandLine;
+using System.Text.Json.Nodes;
+using Lect.Text;
+
+namespace Lect;
+
+/// <summary>lect tokenizer train|encode|decode|show.</summary>
+internal static class TokenizerCommands
+{
+    public static Command Create() => new("tokenizer", "Train and use tokenizers") { Train(), Encode(), Decode(), Show() };
+
+    private static Option<string> TokenizerOption() => new("--tokenizer") { Description = "tokenizer.json, a folder that holds one, vocab.json beside merges.txt, or a .tiktoken file", Required = true };
+
+    private static Command Encode()
+    {
+        var command = new Command("encode", "Text to ids. Example: lect tokenizer encode --tokenizer my-model \"Hello world\"");
+        var tokenizerOption = TokenizerOption();
+        command.Add(tokenizerOption);
+        var lines = new JsonLines(command, "text");
+        command.SetAction(int (parsed) =>
+        {
+            var tokenizer = Tokenizer.Load(parsed.GetValue(tokenizerOption)!);
+            return lines.Run(parsed, (line, _) => Encoded(tokenizer, line), o => string.Join(' ', o["ids"]!.AsArray().Zip(o["tokens"]!.AsArray(), (id, token) => $"{id}:{token}")));
+        });
+        return command;
+    }
+
+    private static JsonObject Encoded(Tokenizer tokenizer, JsonObject line)
+    {
+        var found = tokenizer.Encode((string?)line["text"] ?? throw new InvalidDataException("found no \"text\"."), (string?)line["text_pair"]);
+        return Echo(line, new()
+        {
+            ["ids"] = JsonLines.Array(found.Ids), ["tokens"] = JsonLines.Array(found.Tokens), ["offsets"] = new JsonArray([.. found.Offsets.Select(o => new JsonArray(o.Start, o.End))]),
+            ["special_tokens_mask"] = JsonLines.Array(found.SpecialTokensMask),
+        });
+    }
+
+    private static Command Decode()
+    {
+        var command = new Command("decode", "Ids to text. Example: echo '{\"ids\":[15496,995]}' | lect tokenizer decode --tokenizer gpt2");
+        var tokenizerOption = TokenizerOption();
+        var skipSpecial = new Option<bool>("--skip-special-tokens") { Description = "Leave special tokens out" };
+        command.Add(tokenizerOption);
+        command.Add(skipSpecial);
+        var lines = new JsonLines(command, "ids");
+        command.SetAction(int (parsed) =>
+        {
+            var tokenizer = Tokenizer.Load(parsed.GetValue(tokenizerOption)!);
+            int[] Ids(JsonObject line) => JsonLines.Ids(line, "ids", text => [.. text.Split([' ', ','], StringSplitOptions.RemoveEmptyEntries).Select(int.Parse)]);
+            return lines.Run(parsed, (line, _) => Echo(line, new() { ["text"] = tokenizer.Decode(Ids(line), parsed.GetValue(skipSpecial)) }), o => (string)o["text"]!);
+        });
+        return command;
+    }
+
+    private static Command Show()
+    {
+        var command = new Command("show", "What a tokenizer consists of. Example: lect tokenizer show --tokenizer my-model");
+        var tokenizerOption = TokenizerOption();
+        command.Add(tokenizerOption);
+        command.SetAction(int (parsed) =>
+        {
+            var tokenizer = Tokenizer.Load(parsed.GetValue(tokenizerOption)!);
+            Console.WriteLine($"{tokenizer.VocabularySize} tokens, {tokenizer.MergeCount} merges, {(tokenizer.IsByteLevel ? "byte level" : "word or character level")}");
+            foreach (var token in tokenizer.AddedTokens) Console.WriteLine($"  {token.Id}  {token.Content}{(token.Special ? "  special" : "")}");
+            return 0;
+        });
+        return command;
+    }
+
+    private static Command Train()
+    {
+        var command = new Command("train", "Learn a vocabulary. Example: lect tokenizer train --input book.txt --size 8000 --out my-tokenizer");
+        var input = new Option<string[]>("--input") { Description = "Text files; one document a line", Required = true, AllowMultipleArgumentsPerToken = true };
+        var size = new Option<int>("--size") { Description = "Number of tokens", DefaultValueFactory = _ => 8000 };
+        var kind = new Option<string>("--kind") { Description = "bpe (bytes), char or word", DefaultValueFactory = _ => "bpe" };
+        var output = new Option<string>("--out") { Description = "Folder to write", Required = true };
+        foreach (var option in (Option[])[input, size, kind, output]) command.Add(option);
+        command.SetAction(int (parsed) =>
+        {
+            var texts = parsed.GetValue(input)!.SelectMany(f => File.Exists(f) ? File.ReadLines(f).Select(l => l + "\n") : throw new InvalidDataException($"Found no file {f}. Expected text to train on."));
+            var tokenizer = parsed.GetValue(kind) switch
+            {
+                "bpe" => TokenizerTrainer.ByteLevelBpe(texts, parsed.GetValue(size)),
+                "char" => TokenizerTrainer.Characters(texts),
+                "word" => TokenizerTrainer.Words(texts, parsed.GetValue(size)),
+                var other => throw new InvalidDataException($"Found --kind {other}. Expected bpe, char or word."),
+            };
+            tokenizer.Save(parsed.GetValue(output)!);
+            Console.WriteLine($"{tokenizer.VocabularySize} tokens in {parsed.GetValue(output)}");
+            return 0;
+        });
+        return command;
+    }
+
+    internal static JsonObject Echo(JsonObject line, JsonObject answer)
+    {
+        if (line["id"] is { } id) answer["id"] = id.DeepClone();
+        return answer;
+    }
+}

@@ -1,0 +1,208 @@
+using System.Text;
+using System.Text.Json.Nodes;
+using Lect.Models;
+using Lect.Text;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>How a decoder's texts are made: <see cref="DecodingOptions"/>, beams and stop strings.</summary>
+public sealed record GenerationOptions
+{
+    /// <summary>Choice of tokens.</summary>
+    public DecodingOptions Decoding { get; init; } = new();
+    /// <summary>Hypotheses of beam search; 1: none.</summary>
+    public int Beams { get; init; } = 1;
+    /// <summary>Exponent of the length in beam scores.</summary>
+    public double LengthPenalty { get; init; } = 1;
+    /// <summary>Whether beam search stops at as many finished hypotheses as beams.</summary>
+    public bool EarlyStopping { get; init; }
+    /// <summary>Texts at which generation stops; they are left out.</summary>
+    public IReadOnlyList<string> Stop { get; init; } = [];
+    /// <summary>Keeps the last tokens of a prompt that is too long, instead of refusing it.</summary>
+    public bool Truncate { get; init; }
+}
+
+/// <summary>A continuation.</summary>
+/// <param name="Ids">New tokens.</param>
+/// <param name="Text">Their text without special tokens; empty where the folder has no tokenizer.</param>
+/// <param name="FinishReason"><c>stop</c> (end token or stop string) or <c>length</c>.</param>
+/// <param name="LogProbs">Natural log-probability of each token by the model itself.</param>
+public sealed record Generated(int[] Ids, string Text, string FinishReason, double[] LogProbs);
+
+/// <summary>A scored text.</summary>
+/// <param name="Ids">Tokens.</param>
+/// <param name="LogProbs">log p(token | tokens before it), natural; null for the first.</param>
+/// <param name="Total">Their sum.</param>
+public sealed record Scored(int[] Ids, double?[] LogProbs, double Total);
+
+/// <summary>A decoder with its tokenizer and generation settings, from a Hugging Face folder. Not thread-safe.</summary>
+public sealed class LanguageModel : IDisposable
+{
+    private LanguageModel(CausalLanguageModel model, Tokenizer? tokenizer, GenerationOptions defaults) => (Model, Tokenizer, Defaults) = (model, tokenizer, defaults);
+
+    /// <summary>The network.</summary>
+    public CausalLanguageModel Model { get; }
+
+    /// <summary>Its tokenizer; null where the folder has none, and only ids can be used.</summary>
+    public Tokenizer? Tokenizer { get; }
+
+    /// <summary>The folder's generation_config.json as Hugging Face reads it; greedy where it is silent.</summary>
+    public GenerationOptions Defaults { get; }
+
+    /// <summary>Opens a model folder.</summary>
+    /// <param name="folder">config.json, model.safetensors (or shards), optionally tokenizer and generation_config.json.</param>
+    /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
+    /// <exception cref="InvalidDataException">Something is missing or damaged; the message says what.</exception>
+    public static LanguageModel Load(string folder, string device = "auto")
+    {
+        var model = ModelFolder.Load(folder, Devices.Choose(device));
+        var hasTokenizer = File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "vocab.json"));
+        return new(model, hasTokenizer ? Tokenizer.Load(folder) : null, ReadDefaults(folder, model.ConfigJson));
+    }
+
+    private static GenerationOptions ReadDefaults(string folder, JsonObject config)
+    {
+        var path = Path.Combine(folder, "generation_config.json");
+        var json = File.Exists(path) ? JsonNode.Parse(File.ReadAllText(path))!.AsObject() : [];
+        foreach (var key in (string[])["forced_bos_token_id", "forced_eos_token_id", "forced_decoder_ids", "suppress_tokens", "begin_suppress_tokens", "typical_p", "epsilon_cutoff", "eta_cutoff"])
+            if (json[key] is JsonValue value && !(key is "typical_p" && (double)value == 1) && !(key.EndsWith("cutoff", StringComparison.Ordinal) && (double)value == 0))
+                throw new InvalidDataException($"{path}: found {key}, which this version of Lect does not apply. Set it to null to go on without it.");
+        var sample = (bool?)json["do_sample"] ?? false;
+        return new()
+        {
+            Beams = (int?)json["num_beams"] ?? 1, LengthPenalty = (double?)json["length_penalty"] ?? 1, EarlyStopping = json["early_stopping"] is JsonValue early && early.GetValueKind() == System.Text.Json.JsonValueKind.True,
+            Decoding = new()
+            {
+                MaxNewTokens = (int?)json["max_new_tokens"] ?? 64, Sample = sample, Temperature = (double?)json["temperature"] ?? 1, TopK = (int?)json["top_k"] ?? (sample ? 50 : 0), TopP = (double?)json["top_p"] ?? 1,
+                MinP = (double?)json["min_p"] ?? 0, RepetitionPenalty = (double?)json["repetition_penalty"] ?? 1, NoRepeatNgramSize = (int?)json["no_repeat_ngram_size"] ?? 0, MinNewTokens = (int?)json["min_new_tokens"] ?? 0,
+                EosTokenIds = Ids(File.Exists(path) ? json["eos_token_id"] : config["eos_token_id"]),
+                BadWordsIds = [.. (json["bad_words_ids"] as JsonArray ?? []).Select(Ids)],
+            },
+        };
+    }
+
+    private static int[] Ids(JsonNode? node) => node switch { null => [], JsonArray list => [.. list.Select(n => (int)n!)], _ => [(int)node] };
+
+    /// <summary>Ids of a prompt.</summary>
+    /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>
+    public int[] Encode(string text) => Tokenizer is null
+        ? throw new InvalidDataException("Found a text, but the model folder holds no tokenizer. Give token ids (\"ids\") instead, or put a tokenizer.json into the folder.")
+        : Tokenizer.EncodeIds(text);
+
+    /// <summary>Streams an answer, piece by piece; no character is ever broken.</summary>
+    /// <param name="prompt">Text to continue.</param>
+    /// <param name="options">Null: <see cref="Defaults"/>. Beam search cannot be streamed.</param>
+    public IEnumerable<string> Stream(string prompt, GenerationOptions? options = null)
+    {
+        options ??= Defaults;
+        if (options.Beams > 1) throw new InvalidDataException("Found beam search, which knows its text only at the end. Use Generate, or beams = 1 to stream.");
+        var text = new DecodeStream(Tokenizer ?? throw new InvalidDataException("Found a model folder without a tokenizer. Streaming text needs one."), skipSpecialTokens: true);
+        var stop = new StopText(options.Stop);
+        foreach (var token in Lect.Models.Generator.Stream(Model, [Fit(Encode(prompt), options)], options.Decoding))
+        {
+            if (text.Add(token.Id) is { } piece && stop.Add(piece) is { Length: > 0 } shown) yield return shown;
+            if (stop.Found) yield break;
+        }
+        if (stop.Add(text.Flush()) + stop.Flush() is { Length: > 0 } rest) yield return rest;
+    }
+
+    /// <summary>Continues a prompt.</summary>
+    /// <param name="prompt">Ids.</param>
+    /// <param name="options">Null: <see cref="Defaults"/>.</param>
+    /// <param name="stream">Number that the random stream is keyed with, beside the seed.</param>
+    public Generated Generate(int[] prompt, GenerationOptions? options = null, long stream = 0)
+    {
+        options ??= Defaults;
+        prompt = Fit(prompt, options);
+        if (options.Beams > 1)
+        {
+            var best = BeamSearch.Search(Model, prompt, options.Decoding, options.Beams, options.LengthPenalty, options.EarlyStopping)[0];
+            return Finish(best.Ids, [.. Score([.. prompt, .. best.Ids]).LogProbs.Skip(prompt.Length).Select(p => p!.Value)], options, stopped: false, text: null);
+        }
+        List<int> ids = [];
+        List<double> logProbs = [];
+        var decode = Tokenizer is null || options.Stop.Count == 0 ? null : new DecodeStream(Tokenizer, skipSpecialTokens: true);
+        var stop = new StopText(options.Stop);
+        var text = new StringBuilder();
+        foreach (var token in Lect.Models.Generator.Stream(Model, [prompt], options.Decoding, [stream]))
+        {
+            ids.Add(token.Id);
+            logProbs.Add(token.LogProb);
+            if (decode?.Add(token.Id) is { } piece) text.Append(stop.Add(piece));
+            if (stop.Found) break;
+        }
+        if (decode is not null && !stop.Found) text.Append(stop.Add(decode.Flush())).Append(stop.Flush());
+        return Finish([.. ids], [.. logProbs], options, stop.Found, decode is null ? null : text.ToString());
+    }
+
+    private Generated Finish(int[] ids, double[] logProbs, GenerationOptions options, bool stopped, string? text) => new(ids, text ?? Tokenizer?.Decode(ids, skipSpecialTokens: true) ?? "",
+        stopped || (ids.Length > 0 && options.Decoding.EosTokenIds.Contains(ids[^1])) ? "stop" : "length", logProbs);
+
+    private int[] Fit(int[] prompt, GenerationOptions options)
+    {
+        var room = (int)Math.Max(1, Model.ContextLength - options.Decoding.MaxNewTokens);
+        return options.Truncate && prompt.Length > room ? prompt[^room..] : prompt;
+    }
+
+    /// <summary>The log-probability of each token given those before it.</summary>
+    /// <exception cref="InvalidDataException">No ids, too many for the context, or one outside the vocabulary.</exception>
+    public Scored Score(int[] ids)
+    {
+        if (ids.Length == 0) throw new InvalidDataException("Found nothing to score. Expected at least one token.");
+        if (ids.Length > Model.ContextLength) throw new InvalidDataException($"Found {ids.Length} tokens. Expected at most {Model.ContextLength}, the model's context. Score shorter pieces, or use 'lect evaluate perplexity'.");
+        if (ids.FirstOrDefault(i => (uint)i >= Model.VocabularySize, -1) is >= 0 and var bad) throw new InvalidDataException($"Found the id {bad}. Expected 0 to {Model.VocabularySize - 1}: the model's vocabulary has {Model.VocabularySize} tokens.");
+        if (ids.Any(i => i < 0)) throw new InvalidDataException($"Found the id {ids.Min()}. Expected 0 to {Model.VocabularySize - 1}.");
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var logProbs = new double?[ids.Length];
+        var input = tensor(ids.Select(i => (long)i).ToArray(), device: Model.HeadWeight.device).unsqueeze(0);
+        var predicted = Model.Logits(input).squeeze(0).narrow(0, 0, ids.Length - 1).log_softmax(-1);
+        if (ids.Length > 1)
+        {
+            using var own = predicted.gather(1, input.narrow(1, 1, ids.Length - 1).t()).squeeze(1).cpu().contiguous();
+            var values = own.data<float>().ToArray();
+            for (var i = 0; i < values.Length; i++) logProbs[i + 1] = values[i];
+        }
+        return new(ids, logProbs, logProbs.Sum(p => p ?? 0));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Model.Dispose();
+}
+
+/// <summary>Finds stop strings in a streamed text; holds back what may be the beginning of one.</summary>
+internal sealed class StopText(IReadOnlyList<string> stops)
+{
+    private string held = "";
+
+    public bool Found { get; private set; }
+
+    /// <summary>Takes a piece; gives what can be shown now, nothing of or behind a stop string.</summary>
+    public string Add(string piece)
+    {
+        held += piece;
+        var first = stops.Select(s => held.IndexOf(s, StringComparison.Ordinal)).Where(i => i >= 0).DefaultIfEmpty(-1).Min();
+        Found = first >= 0;
+        var show = Found ? first : held.Length - stops.Select(Overlap).DefaultIfEmpty(0).Max();
+        var shown = held[..show];
+        held = Found ? "" : held[show..];
+        return shown;
+    }
+
+    /// <summary>What is still held back: no stop string came of it.</summary>
+    public string Flush()
+    {
+        var rest = held;
+        held = "";
+        return Found ? "" : rest;
+    }
+
+    private int Overlap(string stop)
+    {
+        for (var n = Math.Min(stop.Length - 1, held.Length); n > 0; n--)
+            if (held.EndsWith(stop[..n], StringComparison.Ordinal)) return n;
+        return 0;
+    }
+}
