@@ -48,12 +48,22 @@ internal static class GenerateCommand
         if (asksToSample && (p.GetValue(s_greedy) || beams > 1)) throw new InvalidDataException("Found options for sampling together with --greedy or --beams. Expected one of the three.");
         return new()
         {
-            Beams = beams, LengthPenalty = p.GetValue(s_lengthPenalty) ?? d.LengthPenalty, EarlyStopping = p.GetValue(s_earlyStopping) || d.EarlyStopping, Stop = p.GetValue(s_stop) ?? [], Truncate = p.GetValue(s_truncate),
+            Beams = beams,
+            LengthPenalty = p.GetValue(s_lengthPenalty) ?? d.LengthPenalty,
+            EarlyStopping = p.GetValue(s_earlyStopping) || d.EarlyStopping,
+            Stop = p.GetValue(s_stop) ?? [],
+            Truncate = p.GetValue(s_truncate),
             Decoding = d.Decoding with
             {
-                MaxNewTokens = p.GetValue(s_maxNewTokens) ?? d.Decoding.MaxNewTokens, Sample = asksToSample || (d.Decoding.Sample && beams == 1 && !p.GetValue(s_greedy)),
-                Temperature = p.GetValue(s_temperature) ?? d.Decoding.Temperature, TopK = p.GetValue(s_topK) ?? d.Decoding.TopK, TopP = p.GetValue(s_topP) ?? d.Decoding.TopP, MinP = p.GetValue(s_minP) ?? d.Decoding.MinP,
-                RepetitionPenalty = p.GetValue(s_repetitionPenalty) ?? d.Decoding.RepetitionPenalty, NoRepeatNgramSize = p.GetValue(s_noRepeatNgram) ?? d.Decoding.NoRepeatNgramSize, Seed = p.GetValue(s_seed),
+                MaxNewTokens = p.GetValue(s_maxNewTokens) ?? d.Decoding.MaxNewTokens,
+                Sample = asksToSample || (d.Decoding.Sample && beams == 1 && !p.GetValue(s_greedy)),
+                Temperature = p.GetValue(s_temperature) ?? d.Decoding.Temperature,
+                TopK = p.GetValue(s_topK) ?? d.Decoding.TopK,
+                TopP = p.GetValue(s_topP) ?? d.Decoding.TopP,
+                MinP = p.GetValue(s_minP) ?? d.Decoding.MinP,
+                RepetitionPenalty = p.GetValue(s_repetitionPenalty) ?? d.Decoding.RepetitionPenalty,
+                NoRepeatNgramSize = p.GetValue(s_noRepeatNgram) ?? d.Decoding.NoRepeatNgramSize,
+                Seed = p.GetValue(s_seed),
             },
         };
     }

@@ -30,7 +30,9 @@ internal static class TokenizerCommands
         var found = tokenizer.Encode((string?)line["text"] ?? throw new InvalidDataException("found no \"text\"."), (string?)line["text_pair"]);
         return Echo(line, new()
         {
-            ["ids"] = JsonLines.Array(found.Ids), ["tokens"] = JsonLines.Array(found.Tokens), ["offsets"] = new JsonArray([.. found.Offsets.Select(o => new JsonArray(o.Start, o.End))]),
+            ["ids"] = JsonLines.Array(found.Ids),
+            ["tokens"] = JsonLines.Array(found.Tokens),
+            ["offsets"] = new JsonArray([.. found.Offsets.Select(o => new JsonArray(o.Start, o.End))]),
             ["special_tokens_mask"] = JsonLines.Array(found.SpecialTokensMask),
         });
     }

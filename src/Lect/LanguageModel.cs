@@ -72,11 +72,20 @@ public sealed class LanguageModel : IDisposable
         var sample = (bool?)json["do_sample"] ?? false;
         return new()
         {
-            Beams = (int?)json["num_beams"] ?? 1, LengthPenalty = (double?)json["length_penalty"] ?? 1, EarlyStopping = json["early_stopping"] is JsonValue early && early.GetValueKind() == System.Text.Json.JsonValueKind.True,
+            Beams = (int?)json["num_beams"] ?? 1,
+            LengthPenalty = (double?)json["length_penalty"] ?? 1,
+            EarlyStopping = json["early_stopping"] is JsonValue early && early.GetValueKind() == System.Text.Json.JsonValueKind.True,
             Decoding = new()
             {
-                MaxNewTokens = (int?)json["max_new_tokens"] ?? 64, Sample = sample, Temperature = (double?)json["temperature"] ?? 1, TopK = (int?)json["top_k"] ?? (sample ? 50 : 0), TopP = (double?)json["top_p"] ?? 1,
-                MinP = (double?)json["min_p"] ?? 0, RepetitionPenalty = (double?)json["repetition_penalty"] ?? 1, NoRepeatNgramSize = (int?)json["no_repeat_ngram_size"] ?? 0, MinNewTokens = (int?)json["min_new_tokens"] ?? 0,
+                MaxNewTokens = (int?)json["max_new_tokens"] ?? 64,
+                Sample = sample,
+                Temperature = (double?)json["temperature"] ?? 1,
+                TopK = (int?)json["top_k"] ?? (sample ? 50 : 0),
+                TopP = (double?)json["top_p"] ?? 1,
+                MinP = (double?)json["min_p"] ?? 0,
+                RepetitionPenalty = (double?)json["repetition_penalty"] ?? 1,
+                NoRepeatNgramSize = (int?)json["no_repeat_ngram_size"] ?? 0,
+                MinNewTokens = (int?)json["min_new_tokens"] ?? 0,
                 EosTokenIds = Ids(File.Exists(path) ? json["eos_token_id"] : config["eos_token_id"]),
                 BadWordsIds = [.. (json["bad_words_ids"] as JsonArray ?? []).Select(Ids)],
             },

@@ -26,10 +26,23 @@ public sealed class SafeTensorsFile
 
     private static readonly Dictionary<string, (int Bits, ScalarType? Type)> s_dtypes = new(StringComparer.Ordinal)
     {
-        ["BOOL"] = (8, ScalarType.Bool), ["U8"] = (8, ScalarType.Byte), ["I8"] = (8, ScalarType.Int8), ["F8_E5M2"] = (8, null), ["F8_E4M3"] = (8, null), ["F8_E8M0"] = (8, null),
-        ["I16"] = (16, ScalarType.Int16), ["U16"] = (16, null), ["F16"] = (16, ScalarType.Float16), ["BF16"] = (16, ScalarType.BFloat16),
-        ["I32"] = (32, ScalarType.Int32), ["U32"] = (32, null), ["F32"] = (32, ScalarType.Float32), ["C64"] = (64, ScalarType.ComplexFloat32),
-        ["F64"] = (64, ScalarType.Float64), ["I64"] = (64, ScalarType.Int64), ["U64"] = (64, null),
+        ["BOOL"] = (8, ScalarType.Bool),
+        ["U8"] = (8, ScalarType.Byte),
+        ["I8"] = (8, ScalarType.Int8),
+        ["F8_E5M2"] = (8, null),
+        ["F8_E4M3"] = (8, null),
+        ["F8_E8M0"] = (8, null),
+        ["I16"] = (16, ScalarType.Int16),
+        ["U16"] = (16, null),
+        ["F16"] = (16, ScalarType.Float16),
+        ["BF16"] = (16, ScalarType.BFloat16),
+        ["I32"] = (32, ScalarType.Int32),
+        ["U32"] = (32, null),
+        ["F32"] = (32, ScalarType.Float32),
+        ["C64"] = (64, ScalarType.ComplexFloat32),
+        ["F64"] = (64, ScalarType.Float64),
+        ["I64"] = (64, ScalarType.Int64),
+        ["U64"] = (64, null),
     };
 
     private readonly Dictionary<string, SafeTensorInfo> tensors = new(StringComparer.Ordinal);

@@ -51,9 +51,16 @@ internal sealed class BytePairEncoding : TokenModel
 
     public override JsonObject ToJson() => new()
     {
-        ["type"] = "BPE", ["dropout"] = null, ["unk_token"] = options.UnknownToken, ["continuing_subword_prefix"] = options.ContinuingSubwordPrefix, ["end_of_word_suffix"] = options.EndOfWordSuffix,
-        ["fuse_unk"] = options.FuseUnknown, ["byte_fallback"] = options.ByteFallback, ["ignore_merges"] = options.IgnoreMerges,
-        ["vocab"] = VocabularyJson(), ["merges"] = new JsonArray([.. merges.Select(m => new JsonArray(m.Left, m.Right))]),
+        ["type"] = "BPE",
+        ["dropout"] = null,
+        ["unk_token"] = options.UnknownToken,
+        ["continuing_subword_prefix"] = options.ContinuingSubwordPrefix,
+        ["end_of_word_suffix"] = options.EndOfWordSuffix,
+        ["fuse_unk"] = options.FuseUnknown,
+        ["byte_fallback"] = options.ByteFallback,
+        ["ignore_merges"] = options.IgnoreMerges,
+        ["vocab"] = VocabularyJson(),
+        ["merges"] = new JsonArray([.. merges.Select(m => new JsonArray(m.Left, m.Right))]),
     };
 
     public override void Tokenize(string piece, List<(int Id, string Token, int From, int To)> into)

@@ -48,7 +48,11 @@ internal sealed class RobertaPostProcessor((string Text, int Id) sep, (string Te
 {
     public override JsonObject ToJson() => new()
     {
-        ["type"] = "RobertaProcessing", ["sep"] = new JsonArray(sep.Text, sep.Id), ["cls"] = new JsonArray(cls.Text, cls.Id), ["trim_offsets"] = trimOffsets, ["add_prefix_space"] = addPrefixSpace,
+        ["type"] = "RobertaProcessing",
+        ["sep"] = new JsonArray(sep.Text, sep.Id),
+        ["cls"] = new JsonArray(cls.Text, cls.Id),
+        ["trim_offsets"] = trimOffsets,
+        ["add_prefix_space"] = addPrefixSpace,
     };
 
     public override List<Token> Process(List<Token> first, List<Token>? second, bool addSpecialTokens)
@@ -71,7 +75,10 @@ internal sealed class TemplatePostProcessor(JsonArray single, JsonArray pair, Js
 
     public override JsonObject ToJson() => new()
     {
-        ["type"] = "TemplateProcessing", ["single"] = single.DeepClone(), ["pair"] = pair.DeepClone(), ["special_tokens"] = specialTokens.DeepClone(),
+        ["type"] = "TemplateProcessing",
+        ["single"] = single.DeepClone(),
+        ["pair"] = pair.DeepClone(),
+        ["special_tokens"] = specialTokens.DeepClone(),
     };
 
     public override List<Token> Process(List<Token> first, List<Token>? second, bool addSpecialTokens)

@@ -23,7 +23,10 @@ internal sealed class ByteLevelPreTokenizer(bool addPrefixSpace, bool trimOffset
 
     internal static JsonObject Json(bool addPrefixSpace, bool trimOffsets, bool useRegex) => new()
     {
-        ["type"] = "ByteLevel", ["add_prefix_space"] = addPrefixSpace, ["trim_offsets"] = trimOffsets, ["use_regex"] = useRegex,
+        ["type"] = "ByteLevel",
+        ["add_prefix_space"] = addPrefixSpace,
+        ["trim_offsets"] = trimOffsets,
+        ["use_regex"] = useRegex,
     };
 
     public override IEnumerable<NormalizedText> Split(NormalizedText text)
@@ -60,7 +63,10 @@ internal sealed class SplitPreTokenizer : PreTokenizer
 
     public override JsonObject ToJson() => new()
     {
-        ["type"] = "Split", ["pattern"] = new JsonObject { [isRegex ? "Regex" : "String"] = pattern }, ["behavior"] = behavior, ["invert"] = invert,
+        ["type"] = "Split",
+        ["pattern"] = new JsonObject { [isRegex ? "Regex" : "String"] = pattern },
+        ["behavior"] = behavior,
+        ["invert"] = invert,
     };
 
     private static IEnumerable<(int, int)> Scan(PatternScanner scanner, string text)
@@ -178,10 +184,22 @@ internal static class UnicodeRegex
 
     private static char StandIn(UnicodeCategory category) => category switch
     {
-        UnicodeCategory.UppercaseLetter => 'Ʊ', UnicodeCategory.LowercaseLetter => 'ƺ', UnicodeCategory.TitlecaseLetter => 'ᾈ', UnicodeCategory.ModifierLetter => 'ʰ', UnicodeCategory.OtherLetter => '一',
-        UnicodeCategory.NonSpacingMark => '\u0316', UnicodeCategory.SpacingCombiningMark => '\u0903', UnicodeCategory.EnclosingMark => '\u20DD',
-        UnicodeCategory.DecimalDigitNumber => '٠', UnicodeCategory.LetterNumber => 'Ⅻ', UnicodeCategory.OtherNumber => '½',
-        UnicodeCategory.Format => '\u2060', UnicodeCategory.OtherPunctuation => '§', UnicodeCategory.MathSymbol => '±', UnicodeCategory.OtherSymbol => '©', UnicodeCategory.ModifierSymbol => '¨',
+        UnicodeCategory.UppercaseLetter => 'Ʊ',
+        UnicodeCategory.LowercaseLetter => 'ƺ',
+        UnicodeCategory.TitlecaseLetter => 'ᾈ',
+        UnicodeCategory.ModifierLetter => 'ʰ',
+        UnicodeCategory.OtherLetter => '一',
+        UnicodeCategory.NonSpacingMark => '\u0316',
+        UnicodeCategory.SpacingCombiningMark => '\u0903',
+        UnicodeCategory.EnclosingMark => '\u20DD',
+        UnicodeCategory.DecimalDigitNumber => '٠',
+        UnicodeCategory.LetterNumber => 'Ⅻ',
+        UnicodeCategory.OtherNumber => '½',
+        UnicodeCategory.Format => '\u2060',
+        UnicodeCategory.OtherPunctuation => '§',
+        UnicodeCategory.MathSymbol => '±',
+        UnicodeCategory.OtherSymbol => '©',
+        UnicodeCategory.ModifierSymbol => '¨',
         _ => '\uE000',
     };
 }

@@ -169,13 +169,18 @@ internal static class TokenizerFile
 
     public static JsonObject ToJson(Tokenizer tokenizer) => new()
     {
-        ["version"] = "1.0", ["truncation"] = null, ["padding"] = null,
+        ["version"] = "1.0",
+        ["truncation"] = null,
+        ["padding"] = null,
         ["added_tokens"] = new JsonArray([.. tokenizer.AddedTokens.OrderBy(t => t.Id).Select(t => new JsonObject
         {
             ["id"] = t.Id, ["content"] = t.Content, ["single_word"] = t.SingleWord, ["lstrip"] = t.LStrip, ["rstrip"] = t.RStrip, ["normalized"] = t.Normalized, ["special"] = t.Special,
         })]),
-        ["normalizer"] = tokenizer.Normalizer?.ToJson(), ["pre_tokenizer"] = tokenizer.PreTokenizer?.ToJson(), ["post_processor"] = tokenizer.PostProcessor?.ToJson(),
-        ["decoder"] = tokenizer.Decoder.ToJson(), ["model"] = tokenizer.Model.ToJson(),
+        ["normalizer"] = tokenizer.Normalizer?.ToJson(),
+        ["pre_tokenizer"] = tokenizer.PreTokenizer?.ToJson(),
+        ["post_processor"] = tokenizer.PostProcessor?.ToJson(),
+        ["decoder"] = tokenizer.Decoder.ToJson(),
+        ["model"] = tokenizer.Model.ToJson(),
     };
 
     public static void Save(Tokenizer tokenizer, string folder)

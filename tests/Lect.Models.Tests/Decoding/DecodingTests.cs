@@ -95,8 +95,14 @@ public class DecodingTests
             if (o.AsObject().Any(p => p.Key is "typical_p" or "epsilon_cutoff" or "renormalize_logits")) continue;   // not offered
             var options = new DecodingOptions
             {
-                Sample = true, Temperature = (double?)o["temperature"] ?? 1, TopK = (int?)o["top_k"] ?? 0, TopP = (double?)o["top_p"] ?? 1, MinP = (double?)o["min_p"] ?? 0, RepetitionPenalty = (double?)o["repetition_penalty"] ?? 1,
-                NoRepeatNgramSize = (int?)o["no_repeat_ngram_size"] ?? 0, MinNewTokens = (int?)o["min_new_tokens"] ?? 0,
+                Sample = true,
+                Temperature = (double?)o["temperature"] ?? 1,
+                TopK = (int?)o["top_k"] ?? 0,
+                TopP = (double?)o["top_p"] ?? 1,
+                MinP = (double?)o["min_p"] ?? 0,
+                RepetitionPenalty = (double?)o["repetition_penalty"] ?? 1,
+                NoRepeatNgramSize = (int?)o["no_repeat_ngram_size"] ?? 0,
+                MinNewTokens = (int?)o["min_new_tokens"] ?? 0,
                 BadWordsIds = [.. o["bad_words_ids"]?.AsArray().Select(w => w!.AsArray().Select(n => (int)n!).ToArray()) ?? []],
                 EosTokenIds = o["eos_token_id"] is JsonValue e ? [(int)e] : json["eos_token_id"] is JsonValue je ? [(int)je] : [],
             };

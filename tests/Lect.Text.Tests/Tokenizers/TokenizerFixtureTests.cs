@@ -135,8 +135,12 @@ public class TokenizerFixtureTests
         var byteLevel = (string)settings["pre"]! == "byte_level";
         var trainer = new BytePairTrainer
         {
-            VocabularySize = (int)settings["vocab_size"]!, MinFrequency = (long?)settings["min_frequency"] ?? 0, LimitAlphabet = (int?)settings["limit_alphabet"], MaxTokenLength = (int?)settings["max_token_length"],
-            SpecialTokens = [.. settings["specials"]?.AsArray().Select(s => (string)s!) ?? []], InitialAlphabet = byteLevel ? ByteAlphabet.All : [],
+            VocabularySize = (int)settings["vocab_size"]!,
+            MinFrequency = (long?)settings["min_frequency"] ?? 0,
+            LimitAlphabet = (int?)settings["limit_alphabet"],
+            MaxTokenLength = (int?)settings["max_token_length"],
+            SpecialTokens = [.. settings["specials"]?.AsArray().Select(s => (string)s!) ?? []],
+            InitialAlphabet = byteLevel ? ByteAlphabet.All : [],
         };
         var split = new WhitespaceSplitPreTokenizer();
         var (vocabulary, merges) = trainer.Train(byteLevel
