@@ -71,15 +71,15 @@ internal static class TokenizerCommands
 
     private static Command Train()
     {
-        var command = new Command("train", "Learn a vocabulary. Example: lect tokenizer train --input book.txt --size 8000 --out my-tokenizer");
-        var input = new Option<string[]>("--input") { Description = "Text files; one document a line", Required = true, AllowMultipleArgumentsPerToken = true };
+        var command = new Command("train", "Learn a vocabulary. Example: lect tokenizer train --size 8000 --out my-tokenizer");
+        var input = new Option<string[]>("--input") { Description = "Text files, one document a line; by default the documentation of the .NET SDK (its training split)", AllowMultipleArgumentsPerToken = true };
         var size = new Option<int>("--size") { Description = "Number of tokens", DefaultValueFactory = _ => 8000 };
         var kind = new Option<string>("--kind") { Description = "bpe (bytes), char or word", DefaultValueFactory = _ => "bpe" };
         var output = new Option<string>("--out") { Description = "Folder to write", Required = true };
         foreach (var option in (Option[])[input, size, kind, output]) command.Add(option);
         command.SetAction(int (parsed) =>
         {
-            var texts = parsed.GetValue(input)!.SelectMany(f => File.Exists(f) ? File.ReadLines(f).Select(l => l + "\n") : throw new InvalidDataException($"Found no file {f}. Expected text to train on."));
+            var texts = parsed.GetValue(input) is { Length: > 0 } files ? Lines(files) : SdkCorpus.Texts(CorpusSplit.Train).Select(t => t.Text + "\n").ToList();
             var tokenizer = parsed.GetValue(kind) switch
             {
                 "bpe" => TokenizerTrainer.ByteLevelBpe(texts, parsed.GetValue(size)),
@@ -88,10 +88,25 @@ internal static class TokenizerCommands
                 var other => throw new InvalidDataException($"Found --kind {other}. Expected bpe, char or word."),
             };
             tokenizer.Save(parsed.GetValue(output)!);
-            Console.WriteLine($"{tokenizer.VocabularySize} tokens in {parsed.GetValue(output)}");
+            Report(tokenizer, parsed.GetValue(output)!, heldOut: parsed.GetValue(input) is { Length: > 0 } ? null : SdkCorpus.Texts(CorpusSplit.Validation));
             return 0;
         });
         return command;
+    }
+
+    private static IEnumerable<string> Lines(string[] files) => files.SelectMany(f => File.Exists(f) ? File.ReadLines(f).Select(l => l + "\n") : throw new InvalidDataException($"Found no file {f}. Expected text to train on."));
+
+    private static void Report(Tokenizer tokenizer, string folder, IReadOnlyList<SdkText>? heldOut)
+    {
+        Console.WriteLine($"{tokenizer.VocabularySize} tokens in {folder}");
+        if (heldOut is not null)
+        {
+            var (tokens, bytes) = (heldOut.Sum(t => (long)tokenizer.EncodeIds(t.Text).Length), heldOut.Sum(t => (long)System.Text.Encoding.UTF8.GetByteCount(t.Text)));
+            Console.WriteLine($"{(double)bytes / tokens:0.00} bytes a token on {heldOut.Count} texts of the SDK's documentation that it did not see");
+            var sample = heldOut[0].Text.Length > 120 ? heldOut[0].Text[..120] : heldOut[0].Text;
+            Console.WriteLine("e.g. " + string.Join('|', tokenizer.EncodeIds(sample).Select(id => tokenizer.Decode([id]))));
+        }
+        Console.WriteLine($"Next: lect tokenizer encode --tokenizer {folder} \"What does String.Trim do?\"");
     }
 
     internal static JsonObject Echo(JsonObject line, JsonObject answer)

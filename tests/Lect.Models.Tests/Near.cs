@@ -1,10 +1,10 @@
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace Lect.Models.Tests;
+namespace Lect.Testing;
 
 /// <summary>Comparisons with a tolerance that say where they fail.</summary>
-internal static class Near
+public static class Near
 {
     public static void Equal(Tensor expected, Tensor found, double absolute, double relative, string what)
     {

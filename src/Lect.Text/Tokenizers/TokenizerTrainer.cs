@@ -19,7 +19,7 @@ public static class TokenizerTrainer
     /// <param name="minFrequency">Pairs that occur less often are not merged.</param>
     /// <param name="threads">Cores to use; all by default.</param>
     /// <exception cref="InvalidDataException">The texts hold nothing, or give fewer tokens than <paramref name="size"/>.</exception>
-    public static Tokenizer ByteLevelBpe(IEnumerable<string> texts, int size, IReadOnlyList<string>? specialTokens = null, int minFrequency = 2, int? threads = null)
+    public static Tokenizer ByteLevelBpe(IEnumerable<string> texts, int size, IReadOnlyList<string>? specialTokens = null, int minFrequency = 0, int? threads = null)
     {
         specialTokens ??= [EndOfText];
         if (size < 256 + specialTokens.Count) throw new InvalidDataException($"Found the vocabulary size {size}. Expected at least {256 + specialTokens.Count}: 256 bytes and {specialTokens.Count} special tokens. Raise tokenizer.size (--size).");

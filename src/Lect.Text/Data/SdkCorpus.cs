@@ -1,0 +1,132 @@
+using System.Text;
+using System.Xml;
+
+namespace Lect.Text;
+
+/// <summary>A part of the SDK corpus; a text is in one part only, by its hash.</summary>
+public enum CorpusSplit
+{
+    /// <summary>Hash modulo 100 from 10 on: nine tenths.</summary>
+    Train,
+    /// <summary>Hash modulo 100 of 5 to 9.</summary>
+    Validation,
+    /// <summary>Hash modulo 100 of 0 to 4.</summary>
+    Test,
+}
+
+/// <summary>One text of the SDK corpus: a summary, remark, parameter, … of one or more members.</summary>
+/// <param name="Member">The first member it stands at, as the documentation names it (<c>M:System.String.Trim</c>).</param>
+/// <param name="Kind">The element: summary, remarks, param, returns, exception, …</param>
+/// <param name="Subject">What a param or exception is about; null elsewhere.</param>
+/// <param name="Text">The text without markup.</param>
+public sealed record SdkText(string Member, string Kind, string? Subject, string Text);
+
+/// <summary>
+/// Real English on every machine with the .NET SDK: the XML documentation beside the reference assemblies, about 96,000 distinct
+/// texts. Splits are by the FNV-1a hash of the text, so that the same text never straddles training and test.
+/// </summary>
+public static class SdkCorpus
+{
+    /// <summary>All distinct texts, in the order of files and members; read anew at each call, in parallel.</summary>
+    /// <exception cref="InvalidDataException">No SDK is installed here.</exception>
+    public static IReadOnlyList<SdkText> Texts()
+    {
+        var files = Files();
+        var perFile = new List<SdkText>[files.Count];
+        Parallel.For(0, files.Count, i => perFile[i] = Read(files[i]));
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        return [.. perFile.SelectMany(texts => texts).Where(t => seen.Add(t.Text))];
+    }
+
+    /// <summary>The texts of one split.</summary>
+    public static IReadOnlyList<SdkText> Texts(CorpusSplit split) => [.. Texts().Where(t => SplitOf(t.Text) == split)];
+
+    /// <summary>The split of an English text: FNV-1a (64 bits) of its UTF-8, modulo 100; 0-4 test, 5-9 validation, else train.</summary>
+    public static CorpusSplit SplitOf(string text)
+    {
+        var hash = 0xcbf29ce484222325;
+        foreach (var b in Encoding.UTF8.GetBytes(text)) hash = (hash ^ b) * 0x100000001b3;
+        return (hash % 100) switch { < 5 => CorpusSplit.Test, < 10 => CorpusSplit.Validation, _ => CorpusSplit.Train };
+    }
+
+    // The newest version of each reference pack: packs/NAME.Ref/VERSION/ref/FRAMEWORK/*.xml.
+    private static List<string> Files()
+    {
+        var root = Root();
+        var packs = Path.Combine(root, "packs");
+        var files = Directory.Exists(packs)
+            ? Directory.GetDirectories(packs, "*.Ref").Order(StringComparer.Ordinal).SelectMany(Newest).SelectMany(v => Directory.Exists(Path.Combine(v, "ref")) ? Directory.GetFiles(Path.Combine(v, "ref"), "*.xml", SearchOption.AllDirectories).Order(StringComparer.Ordinal) : Enumerable.Empty<string>()).ToList()
+            : [];
+        return files.Count > 0 ? files : throw new InvalidDataException($"Found no documentation of the .NET SDK under {packs}. Expected packs/Microsoft.NETCore.App.Ref, which comes with the SDK (the runtime alone has none). Install the .NET 10 SDK, set DOTNET_ROOT to where it is, or give your own text (data.path, --input).");
+    }
+
+    private static IEnumerable<string> Newest(string pack) => Directory.GetDirectories(pack).OrderByDescending(v => Version.TryParse(Path.GetFileName(v).Split('-')[0], out var version) ? version : new Version()).Take(1);
+
+    private static string Root()
+    {
+        if (Environment.GetEnvironmentVariable("DOTNET_ROOT") is { Length: > 0 } set && Directory.Exists(Path.Combine(set, "packs"))) return set;
+        var runtime = Path.GetDirectoryName(typeof(object).Assembly.Location)!;   // ROOT/shared/Microsoft.NETCore.App/VERSION
+        return Path.GetFullPath(Path.Combine(runtime, "..", "..", ".."));
+    }
+
+    private static List<SdkText> Read(string file)
+    {
+        var texts = new List<SdkText>();
+        using var reader = XmlReader.Create(file, new XmlReaderSettings { DtdProcessing = DtdProcessing.Prohibit, IgnoreComments = true });
+        var member = "";
+        try
+        {
+            while (reader.Read())
+            {
+                if (reader.NodeType != XmlNodeType.Element) continue;
+                if (reader.Name == "member") member = reader.GetAttribute("name") ?? "";
+                else if (reader.Depth == 3 && !reader.IsEmptyElement) Add(texts, member, reader);
+            }
+        }
+        catch (XmlException) { }   // one package's damaged file: what came before it counts
+        return texts;
+    }
+
+    private static void Add(List<SdkText> texts, string member, XmlReader reader)
+    {
+        var (kind, subject) = (reader.Name, reader.GetAttribute("name") ?? (reader.GetAttribute("cref") is { } cref ? Name(cref) : null));
+        var text = Flatten(reader);
+        if (text.Length > 0) texts.Add(new(member, kind, subject, text));
+    }
+
+    // The text of an element: references by their short names, paragraphs as lines, other white space as one space.
+    private static string Flatten(XmlReader reader)
+    {
+        var text = new StringBuilder();
+        for (var end = reader.Depth; reader.Read() && reader.Depth > end;)
+            switch (reader.NodeType)
+            {
+                case XmlNodeType.Text or XmlNodeType.CDATA or XmlNodeType.Whitespace or XmlNodeType.SignificantWhitespace:
+                    Append(text, reader.Value);
+                    break;
+                case XmlNodeType.Element when reader.Name is "para" or "item" or "br":
+                    if (text.Length > 0 && text[^1] != '\n') { while (text[^1] == ' ') text.Length--; text.Append('\n'); }
+                    break;
+                case XmlNodeType.Element when reader.IsEmptyElement:
+                    text.Append(reader.GetAttribute("langword") ?? reader.GetAttribute("name") ?? (reader.GetAttribute("cref") is { } cref ? Name(cref) : reader.GetAttribute("href")));
+                    break;
+            }
+        return text.ToString().Trim();
+    }
+
+    private static void Append(StringBuilder text, string piece)
+    {
+        foreach (var c in piece)
+            if (!char.IsWhiteSpace(c)) text.Append(c);
+            else if (text.Length > 0 && text[^1] is not (' ' or '\n')) text.Append(' ');
+    }
+
+    // M:System.String.Join``1(System.String,…) -> String.Join; T:System.String -> String.
+    private static string Name(string cref)
+    {
+        var name = cref.Length > 2 && cref[1] == ':' ? cref[2..] : cref;
+        var parts = name.Split('(')[0].Split('.');
+        var kept = cref.StartsWith("T:", StringComparison.Ordinal) || cref.StartsWith("N:", StringComparison.Ordinal) || parts.Length < 2 ? parts[^1..] : parts[^2..];
+        return string.Join('.', kept.Select(p => p.Split('`')[0]));
+    }
+}

@@ -1,0 +1,95 @@
+using Lect.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>
+/// AdamW (Loshchilov and Hutter 2019, algorithm 2): Adam with decoupled weight decay, p -= lr * decay * p, on parameters of two or
+/// more dimensions only. One call into libtorch's fused kernel for all parameters.
+/// </summary>
+/// <remarks>Owns its state tensors, fp32. Not thread-safe.</remarks>
+public sealed class AdamW : IDisposable
+{
+    // TorchSharp has no binding of the fused optimizer; TorchScript reaches it, with lists of tensors.
+    private static readonly Lazy<jit.CompilationUnit> s_script = new(() => jit.compile("""
+        def step(ps: List[Tensor], gs: List[Tensor], ms: List[Tensor], vs: List[Tensor], steps: List[Tensor], lr: float, beta1: float, beta2: float, decay: float, eps: float):
+            none: List[Tensor] = []
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(ps, gs, ms, vs, none, steps, lr=lr, beta1=beta1, beta2=beta2, weight_decay=decay, eps=eps, amsgrad=False, maximize=False, grad_scale=None, found_inf=None)
+            return 0
+        def norm(gs: List[Tensor]):
+            return torch.linalg_vector_norm(torch.stack(torch._foreach_norm(gs, 2.0)))
+        def scale(gs: List[Tensor], factor: Tensor):
+            torch._foreach_mul_(gs, factor)
+            return 0
+
+        """));
+
+    private readonly List<(string Name, Tensor Parameter)> parameters;
+    private readonly Dictionary<string, (Tensor M, Tensor V, Tensor Step)> state = new(StringComparer.Ordinal);
+    private readonly double beta1, beta2, epsilon, decay;
+
+    /// <param name="parameters">Names and parameters, each once.</param>
+    /// <param name="decay">Weight decay of matrices.</param>
+    /// <param name="beta1">Decay of the first moment.</param>
+    /// <param name="beta2">Decay of the second moment.</param>
+    /// <param name="epsilon">Added to the root of the second moment.</param>
+    public AdamW(IEnumerable<(string Name, Tensor Parameter)> parameters, double decay = 0.1, double beta1 = 0.9, double beta2 = 0.95, double epsilon = 1e-8)
+    {
+        (this.parameters, this.decay, this.beta1, this.beta2, this.epsilon) = ([.. parameters], decay, beta1, beta2, epsilon);
+        using var scope = NewDisposeScope();
+        foreach (var (name, p) in this.parameters)
+            state[name] = (zeros_like(p).DetachFromDisposeScope(), zeros_like(p).DetachFromDisposeScope(), zeros([]).DetachFromDisposeScope());
+    }
+
+    /// <summary>The moments and step counts under <c>name.exp_avg</c>, <c>name.exp_avg_sq</c> and <c>name.step</c>, for checkpoints; the tensors stay the optimizer's.</summary>
+    public IEnumerable<(string Name, Tensor Tensor)> State => state.SelectMany(s => new[] { ($"{s.Key}.exp_avg", s.Value.M), ($"{s.Key}.exp_avg_sq", s.Value.V), ($"{s.Key}.step", s.Value.Step) });
+
+    /// <summary>Takes the moments of a checkpoint.</summary>
+    /// <exception cref="InvalidDataException">One is missing.</exception>
+    public void LoadState(Weights weights)
+    {
+        using var scope = NewDisposeScope();
+        foreach (var (name, tensor) in State)
+            tensor.copy_(weights.Names.Contains(name) ? weights.Load(name) : throw new InvalidDataException($"Found no '{name}' in the checkpoint's optimizer state. It belongs to another model, or is damaged."));
+    }
+
+    /// <summary>Scales all gradients so that their global norm is at most <paramref name="max"/>; gives the norm before. (min(1, max / (norm + 1e-6)), as PyTorch.)</summary>
+    public double ClipGradients(double max)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var gradients = parameters.Select(p => p.Parameter.grad).OfType<Tensor>().ToArray();
+        if (gradients.Length == 0) return 0;
+        var norm = (Tensor)s_script.Value.invoke("norm", (object)gradients);
+        s_script.Value.invoke("scale", gradients, (max / (norm + 1e-6)).clamp_max(1));
+        return norm.item<float>();
+    }
+
+    /// <summary>One update by the gradients of now, which stay; parameters without one are left alone.</summary>
+    public void Step(double rate)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        foreach (var group in parameters.Where(p => p.Parameter.grad is not null).GroupBy(p => p.Parameter.dim() >= 2))
+        {
+            var names = group.Select(p => p.Name).ToArray();
+            s_script.Value.invoke("step", group.Select(p => p.Parameter).ToArray(), group.Select(p => p.Parameter.grad!).ToArray(), names.Select(n => state[n].M).ToArray(), names.Select(n => state[n].V).ToArray(),
+                names.Select(n => state[n].Step).ToArray(), rate, beta1, beta2, group.Key ? decay : 0.0, epsilon);
+        }
+    }
+
+    /// <summary>Forgets the gradients.</summary>
+    public void ZeroGradients()
+    {
+        foreach (var (_, p) in parameters)
+            if (p.grad is { } gradient) { gradient.Dispose(); p.grad = null; }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var (_, tensor) in State) tensor.Dispose();
+    }
+}
