@@ -66,8 +66,13 @@ public class OptimizerTests
         var rate = (double?)o["lr"] ?? (double)options["lr"]!;
         var schedule = new Schedule
         {
-            Kind = name.Split('_')[0] switch { "nanogpt" => "cosine", "inverse" => "inverse_sqrt", var kind => kind }, Rate = rate, Steps = steps, Warmup = Int("num_warmup_steps", "warmup"),
-            Floor = (double?)options["min_lr_rate"] ?? (double?)options["min_lr_ratio"] ?? ((double?)options["min_lr"] / rate) ?? 0, Decay = Int("num_decay_steps"), StartAtZero = name != "nanogpt",
+            Kind = name.Split('_')[0] switch { "nanogpt" => "cosine", "inverse" => "inverse_sqrt", var kind => kind },
+            Rate = rate,
+            Steps = steps,
+            Warmup = Int("num_warmup_steps", "warmup"),
+            Floor = (double?)options["min_lr_rate"] ?? (double?)options["min_lr_ratio"] ?? ((double?)options["min_lr"] / rate) ?? 0,
+            Decay = Int("num_decay_steps"),
+            StartAtZero = name != "nanogpt",
         }.Validate();
         var rates = o["learning_rates"]!.AsArray();
         // Hugging Face warms wsd up from the floor, ours from 0 as every other: compared behind the warm-up.
