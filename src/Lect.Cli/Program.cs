@@ -8,7 +8,7 @@ Console.OutputEncoding = new System.Text.UTF8Encoding(encoderShouldEmitUTF8Ident
 
 var root = new RootCommand("lect: language models in .NET, from word2vec to RLHF")
 {
-    TokenizerCommands.Create(), GenerateCommand.Create(), ScoreCommand.Create(), InspectCommand.Create(), Screen.Verbose,
+    DataCommands.Create(), TokenizerCommands.Create(), GenerateCommand.Create(), ScoreCommand.Create(), InspectCommand.Create(), Screen.Verbose,
 };
 var parsed = root.Parse(args);
 if (parsed.Errors.Count > 0)

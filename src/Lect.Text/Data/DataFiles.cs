@@ -1,0 +1,40 @@
+using System.IO.Compression;
+
+namespace Lect.Text;
+
+/// <summary>Finds and opens data files: a file, a folder or a glob; .gz and .zst are opened transparently.</summary>
+internal static class DataFiles
+{
+    private static readonly string[] s_endings = [".txt", ".jsonl", ".json"];
+
+    /// <summary>The files a path stands for, sorted.</summary>
+    /// <exception cref="InvalidDataException">There are none.</exception>
+    public static IReadOnlyList<string> Find(string path)
+    {
+        if (File.Exists(path)) return [path];
+        var files = Directory.Exists(path)
+            ? Directory.GetFiles(path, "*", SearchOption.AllDirectories).Where(f => s_endings.Contains(Ending(f)))
+            : path.Contains('*', StringComparison.Ordinal) && Path.GetDirectoryName(path) is var folder && Directory.Exists(folder is "" or null ? "." : folder) ? Directory.GetFiles(folder is "" or null ? "." : folder, Path.GetFileName(path)) : [];
+        var found = files.Order(StringComparer.Ordinal).ToList();
+        return found.Count > 0 ? found : throw new InvalidDataException($"Found no data at {path}. Expected a file, a folder or a pattern such as data/*.jsonl, ending in {string.Join(", ", s_endings)} (each also .gz or .zst).");
+    }
+
+    /// <summary>The ending that tells the format, without that of the compression.</summary>
+    public static string Ending(string path)
+    {
+        var ending = Path.GetExtension(path).ToLowerInvariant();
+        return ending is ".gz" or ".zst" ? Path.GetExtension(Path.GetFileNameWithoutExtension(path)).ToLowerInvariant() : ending;
+    }
+
+    /// <summary>The decompressed content.</summary>
+    public static Stream Open(string path)
+    {
+        var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16);
+        return Path.GetExtension(path).ToLowerInvariant() switch
+        {
+            ".gz" => new GZipStream(file, CompressionMode.Decompress),
+            ".zst" => new ZstdSharp.DecompressionStream(file, leaveOpen: false),
+            _ => file,
+        };
+    }
+}
