@@ -79,7 +79,8 @@ internal static class TokenizerCommands
         foreach (var option in (Option[])[input, size, kind, output]) command.Add(option);
         command.SetAction(int (parsed) =>
         {
-            var texts = parsed.GetValue(input) is { Length: > 0 } files ? Lines(files) : SdkCorpus.Texts(CorpusSplit.Train).Select(t => t.Text + "\n").ToList();
+            var corpus = parsed.GetValue(input) is { Length: > 0 } ? null : SdkCorpus.Splits();
+            var texts = corpus is null ? Lines(parsed.GetValue(input)!) : corpus[CorpusSplit.Train].Select(t => t.Text + "\n");
             var tokenizer = parsed.GetValue(kind) switch
             {
                 "bpe" => TokenizerTrainer.ByteLevelBpe(texts, parsed.GetValue(size)),
@@ -88,7 +89,7 @@ internal static class TokenizerCommands
                 var other => throw new InvalidDataException($"Found --kind {other}. Expected bpe, char or word."),
             };
             tokenizer.Save(parsed.GetValue(output)!);
-            Report(tokenizer, parsed.GetValue(output)!, heldOut: parsed.GetValue(input) is { Length: > 0 } ? null : SdkCorpus.Texts(CorpusSplit.Validation));
+            Report(tokenizer, parsed.GetValue(output)!, heldOut: corpus is null ? null : [.. corpus[CorpusSplit.Validation]]);
             return 0;
         });
         return command;

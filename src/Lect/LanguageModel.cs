@@ -161,8 +161,7 @@ public sealed class LanguageModel : IDisposable
     {
         if (ids.Length == 0) throw new InvalidDataException("Found nothing to score. Expected at least one token.");
         if (ids.Length > Model.ContextLength) throw new InvalidDataException($"Found {ids.Length} tokens. Expected at most {Model.ContextLength}, the model's context. Score shorter pieces, or use 'lect evaluate perplexity'.");
-        if (ids.FirstOrDefault(i => (uint)i >= Model.VocabularySize, -1) is >= 0 and var bad) throw new InvalidDataException($"Found the id {bad}. Expected 0 to {Model.VocabularySize - 1}: the model's vocabulary has {Model.VocabularySize} tokens.");
-        if (ids.Any(i => i < 0)) throw new InvalidDataException($"Found the id {ids.Min()}. Expected 0 to {Model.VocabularySize - 1}.");
+        Model.CheckIds(ids);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var logProbs = new double?[ids.Length];

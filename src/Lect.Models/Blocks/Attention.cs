@@ -85,10 +85,8 @@ internal static class Attention
                 var row = Row<T>(p, r, s);
                 var n = s - t + r % t + 1;
                 var factor = 1 / Simd.ExpSum<T>(row, n, scale, scale * Simd.Max<T>(row, n), e);
-                long i = 0;
-                for (; i + Simd.Width <= n; i += Simd.Width) T.Store(row, i, Vector512.Load(e + i) * factor);
-                for (; i < n; i++) T.Set(row, i, e[i] * factor);
-                for (; i < s; i++) T.Set(row, i, 0);
+                Simd.Scale<T>(e, n, factor, row);
+                for (var i = n; i < s; i++) T.Set(row, i, 0);
             }
     }
 
@@ -116,5 +114,5 @@ internal static class Attention
         }
     }
 
-    private static unsafe void* Row<T>(nint p, long row, long width) => (byte*)p + row * width * (typeof(T) == typeof(Single32) ? 4 : 2);
+    private static unsafe void* Row<T>(nint p, long row, long width) where T : struct, IElement => (byte*)p + row * width * T.Size;
 }

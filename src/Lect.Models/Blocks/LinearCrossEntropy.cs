@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -69,12 +68,14 @@ internal static unsafe class LinearCrossEntropy
     private static double Gradient<T>(Tensor logits, Tensor labels, float scale) where T : struct, IElement
     {
         var (n, v, p, y) = (logits.shape[0], logits.shape[1], (nint)Simd.Pointer(logits), (nint)Simd.Pointer(labels));
+        for (long r = 0; r < n; r++)   // before any memory is touched by it
+            if (((long*)y)[r] is var label && label != Ignored && (ulong)label >= (ulong)v) throw new ArgumentOutOfRangeException(nameof(labels), $"Found the label {label}. Expected 0 to {v - 1}, or {Ignored} for none.");
         var losses = new double[n];   // one a row, added in order, so that the sum does not depend on the threads
         Cores.For(n, 1, (from, to) =>
         {
             var buffer = new float[v + Simd.Width];
             fixed (float* e = buffer)
-                for (var r = from; r < to; r++) losses[r] = GradientRow<T>((byte*)p + r * v * (typeof(T) == typeof(Single32) ? 4 : 2), v, ((long*)y)[r], scale, e);
+                for (var r = from; r < to; r++) losses[r] = GradientRow<T>((byte*)p + r * v * T.Size, v, ((long*)y)[r], scale, e);
         });
         return losses.Sum();
     }
@@ -84,9 +85,7 @@ internal static unsafe class LinearCrossEntropy
     {
         if (label == Ignored) { for (long j = 0; j < v; j++) T.Set(x, j, 0); return 0; }
         float max = Simd.Max<T>(x, v), own = T.Get(x, label), sum = Simd.ExpSum<T>(x, v, 1, max, e), factor = scale / sum;
-        long i = 0;
-        for (; i + Simd.Width <= v; i += Simd.Width) T.Store(x, i, Vector512.Load(e + i) * factor);
-        for (; i < v; i++) T.Set(x, i, e[i] * factor);
+        Simd.Scale<T>(e, v, factor, x);
         T.Set(x, label, e[label] * factor - scale);
         return Math.Log(sum) + max - own;
     }

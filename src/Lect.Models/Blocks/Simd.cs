@@ -8,6 +8,7 @@ namespace Lect.Models;
 /// <summary>How a kernel reads and writes elements in memory; the arithmetic is fp32.</summary>
 internal unsafe interface IElement
 {
+    static abstract int Size { get; }   // bytes
     static abstract Vector512<float> Load(void* p, long i);
     static abstract void Store(void* p, long i, Vector512<float> value);
     static abstract float Get(void* p, long i);
@@ -17,6 +18,7 @@ internal unsafe interface IElement
 /// <summary>fp32 elements.</summary>
 internal readonly unsafe struct Single32 : IElement
 {
+    public static int Size => 4;
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector512<float> Load(void* p, long i) => Vector512.Load((float*)p + i);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static void Store(void* p, long i, Vector512<float> value) => value.Store((float*)p + i);
     public static float Get(void* p, long i) => ((float*)p)[i];
@@ -26,6 +28,7 @@ internal readonly unsafe struct Single32 : IElement
 /// <summary>bf16 elements: the upper half of an fp32, rounded to nearest even.</summary>
 internal readonly unsafe struct Brain16 : IElement
 {
+    public static int Size => 2;
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Load(void* p, long i) => (Vector512.WidenLower(Vector256.Load((ushort*)p + i).ToVector512Unsafe()) << 16).AsSingle();
 
@@ -52,7 +55,7 @@ internal static unsafe class Simd
     /// <summary>Floats of one vector.</summary>
     public const int Width = 16;
 
-    /// <summary>Whether the kernels can take these tensors: on the CPU, contiguous, fp32 or bf16.</summary>
+    /// <summary>Whether the kernels can take a tensor (made contiguous): on the CPU, fp32 or bf16.</summary>
     public static bool Takes(Tensor t) => t.device_type == DeviceType.CPU && t.dtype is ScalarType.Float32 or ScalarType.BFloat16;
 
     /// <summary>The address of a contiguous tensor's first element; valid while the tensor lives.</summary>
@@ -106,5 +109,14 @@ internal static unsafe class Simd
         var total = Vector512.Sum(sum);
         for (; i < n; i++) total += y[i] = MathF.Exp(scale * T.Get(x, i) - max);
         return total;
+    }
+
+    /// <summary>y[i] = factor * x[i] for n elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Scale<T>(float* x, long n, float factor, void* y) where T : struct, IElement
+    {
+        long i = 0;
+        for (; i + Width <= n; i += Width) T.Store(y, i, Vector512.Load(x + i) * factor);
+        for (; i < n; i++) T.Set(y, i, x[i] * factor);
     }
 }

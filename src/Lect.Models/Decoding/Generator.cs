@@ -36,8 +36,7 @@ public static class Generator
     {
         if (prompt.Length == 0) throw new InvalidDataException("Found an empty prompt. Expected at least one token to continue from (for text from nothing, give the model's begin or end-of-text token).");
         if (prompt.Length >= model.ContextLength) throw new InvalidDataException($"Found a prompt of {prompt.Length} tokens. Expected fewer than {model.ContextLength}, the model's context. Shorten it, or pass --truncate to keep its last tokens.");
-        foreach (var id in prompt)
-            if ((uint)id >= model.VocabularySize) throw new InvalidDataException($"Found the id {id}. Expected 0 to {model.VocabularySize - 1}: the model's vocabulary has {model.VocabularySize} tokens.");
+        model.CheckIds(prompt);
     }
 
     // A dispose scope is tied to its thread and must not stay open across a yield: each step is one call.
@@ -61,6 +60,7 @@ public static class Generator
         private readonly CausalLanguageModel model;
         private readonly DecodingOptions options;
         private readonly KvCache cache;
+        private readonly bool padded;   // decided once: a padded row keeps its padding when it is the last one left
         private Tensor ids_BT, real_BS, positions_BT;
 
         public State(CausalLanguageModel model, IReadOnlyList<int[]> prompts, DecodingOptions options, IReadOnlyList<long>? streams)
@@ -68,6 +68,7 @@ public static class Generator
             (this.model, this.options) = (model, options);
             Rows = [.. prompts.Select((p, i) => new Row(i, p, Seeds.Random(options.Seed, "generate", streams?[i] ?? i)))];
             var longest = prompts.Max(p => p.Length);
+            padded = prompts.Any(p => p.Length < longest);
             cache = new KvCache(model.LayerCount, Math.Min(longest + options.MaxNewTokens, model.ContextLength));
             long[] ids = new long[prompts.Count * longest], real = new long[ids.Length];
             for (var r = 0; r < prompts.Count; r++)
@@ -88,7 +89,6 @@ public static class Generator
         {
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
-            var padded = Rows.Count > 1;   // a single row has no padding, and needs no mask
             var hidden = model.Hidden(ids_BT, padded ? real_BS : null, positions_BT, cache);
             var logits = model.Head(hidden.narrow(1, hidden.shape[1] - 1, 1)).squeeze(1).cpu().contiguous();
             var tokens = new List<NewToken>();

@@ -38,8 +38,8 @@ public static class SdkCorpus
         return [.. perFile.SelectMany(texts => texts).Where(t => seen.Add(t.Text))];
     }
 
-    /// <summary>The texts of one split.</summary>
-    public static IReadOnlyList<SdkText> Texts(CorpusSplit split) => [.. Texts().Where(t => SplitOf(t.Text) == split)];
+    /// <summary>All texts by their split; the corpus is read once.</summary>
+    public static ILookup<CorpusSplit, SdkText> Splits() => Texts().ToLookup(t => SplitOf(t.Text));
 
     /// <summary>The split of an English text: FNV-1a (64 bits) of its UTF-8, modulo 100; 0-4 test, 5-9 validation, else train.</summary>
     public static CorpusSplit SplitOf(string text)

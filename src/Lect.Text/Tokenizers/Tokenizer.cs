@@ -62,7 +62,7 @@ public sealed class Tokenizer
 
     private ByteLevelEncoder? FastPath()
     {
-        if (Model is not BytePairEncoding bpe || Normalizer is { KeepsAscii: false } || normalizedFinder.None("") is false || AddedTokens.Any(t => t.Normalized)) return null;
+        if (Model is not BytePairEncoding bpe || Normalizer is { KeepsAscii: false } || AddedTokens.Any(t => t.Normalized)) return null;
         var scanner = PreTokenizer switch
         {
             ByteLevelPreTokenizer { UseRegex: true, AddPrefixSpace: false } => PatternScanner.Gpt2,

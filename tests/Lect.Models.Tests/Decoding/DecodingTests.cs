@@ -135,6 +135,18 @@ public class DecodingTests
     }
 
     [Fact]
+    public void A_padded_row_that_outlives_the_others_answers_as_if_alone()
+    {
+        using var model = ModelFolder.Load(s_folder);
+        int[][] prompts = [[5, 35, 98, 74, 64, 86, 8, 94], [9]];
+        var first = Generator.Stream(model, [prompts[0]], new() { MaxNewTokens = 1 }).Single().Id;
+        var options = new DecodingOptions { MaxNewTokens = 12, EosTokenIds = [first] };   // the long row ends at once
+        var alone = Generator.Stream(model, [prompts[1]], options).Select(t => t.Id).ToArray();
+        Assert.True(alone.Length > 2, "the short row must go on");
+        Assert.Equal(alone, Generator.Stream(model, prompts, options).Where(t => t.Row == 1).Select(t => t.Id));
+    }
+
+    [Fact]
     public void Prompts_that_cannot_be_continued_are_refused()
     {
         using var model = ModelFolder.Load(s_folder);

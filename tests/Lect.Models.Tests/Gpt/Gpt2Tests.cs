@@ -120,6 +120,15 @@ public class Gpt2Tests
     }
 
     [Fact]
+    public void A_label_outside_the_vocabulary_is_refused_before_memory_is_touched()
+    {
+        using var scope = NewDisposeScope();
+        using Tensor h = randn(2, 4, generator: Seeds.Generator(1, "test")), w = randn(5, 4, generator: Seeds.Generator(2, "test"));
+        foreach (var label in (long[])[5, -1])
+            Assert.Contains($"label {label}", Assert.ThrowsAny<Exception>(() => LinearCrossEntropy.Apply(h, w, tensor(new[] { 0, label }), 1, ComputeType.Float32)).ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Parameters_are_counted_without_memory() =>
         Assert.Equal(124_439_808, ModelFolder.CountParameters(new JsonObject { ["model_type"] = "gpt2" }));
 
