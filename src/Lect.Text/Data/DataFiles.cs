@@ -5,7 +5,7 @@ namespace Lect.Text;
 /// <summary>Finds and opens data files: a file, a folder or a glob; .gz and .zst are opened transparently.</summary>
 internal static class DataFiles
 {
-    private static readonly string[] s_endings = [".txt", ".jsonl", ".json"];
+    private static readonly string[] s_endings = [".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet"];
 
     /// <summary>The files a path stands for, sorted.</summary>
     /// <exception cref="InvalidDataException">There are none.</exception>
@@ -14,9 +14,17 @@ internal static class DataFiles
         if (File.Exists(path)) return [path];
         var files = Directory.Exists(path)
             ? Directory.GetFiles(path, "*", SearchOption.AllDirectories).Where(f => s_endings.Contains(Ending(f)))
-            : path.Contains('*', StringComparison.Ordinal) && Path.GetDirectoryName(path) is var folder && Directory.Exists(folder is "" or null ? "." : folder) ? Directory.GetFiles(folder is "" or null ? "." : folder, Path.GetFileName(path)) : [];
+            : Matching(path);
         var found = files.Order(StringComparer.Ordinal).ToList();
         return found.Count > 0 ? found : throw new InvalidDataException($"Found no data at {path}. Expected a file, a folder or a pattern such as data/*.jsonl, ending in {string.Join(", ", s_endings)} (each also .gz or .zst).");
+    }
+
+    // A pattern of the last part of a path: data/*.jsonl.
+    private static string[] Matching(string path)
+    {
+        if (!path.Contains('*', StringComparison.Ordinal)) return [];
+        var folder = Path.GetDirectoryName(path) is { Length: > 0 } named ? named : ".";
+        return Directory.Exists(folder) ? Directory.GetFiles(folder, Path.GetFileName(path)) : [];
     }
 
     /// <summary>The ending that tells the format, without that of the compression.</summary>

@@ -7,14 +7,20 @@ namespace Lect.Text;
 /// <summary>Data files as rows, read as they are asked for: one JSON object each, columns and types as in the file.</summary>
 public static class Rows
 {
-    /// <summary>The rows of a file, folder or glob: .jsonl (one object a line), .json (one array of objects), .txt (one row a line, column <c>text</c>); each also .gz or .zst.</summary>
+    /// <summary>
+    /// The rows of a file, folder or glob: .jsonl (one object a line), .json (one array of objects), .csv and .tsv (a header, then
+    /// one row a record; all values are text), .parquet, .txt (one row a line, column <c>text</c>); each also .gz or .zst.
+    /// </summary>
     /// <exception cref="InvalidDataException">Nothing there, or a row that cannot be read; the message names file and line.</exception>
     public static IEnumerable<JsonObject> Read(string path) => DataFiles.Find(path).SelectMany(file => DataFiles.Ending(file) switch
     {
         ".jsonl" => JsonLines(file),
         ".json" => JsonArray(file),
         ".txt" => Lines(file).Select(l => new JsonObject { ["text"] = l.Text }),
-        var other => throw new InvalidDataException($"{file}: found the ending '{other}'. This version of Lect reads .txt, .jsonl and .json (each also .gz or .zst)."),
+        ".csv" => DelimitedRows.Quoted(file),
+        ".tsv" => DelimitedRows.Tabs(file),
+        ".parquet" => ParquetRows.Read(file),
+        var other => throw new InvalidDataException($"{file}: found the ending '{other}'. Lect reads .txt, .jsonl, .json, .csv, .tsv and .parquet (each also .gz or .zst)."),
     });
 
     private static IEnumerable<JsonObject> JsonLines(string file)

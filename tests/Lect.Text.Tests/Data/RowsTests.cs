@@ -11,13 +11,7 @@ public class RowsTests
     [Theory]
     [InlineData("lf.jsonl"), InlineData("crlf.jsonl"), InlineData("bom.jsonl"), InlineData("bom_crlf.jsonl"), InlineData("blank_lines.jsonl"), InlineData("spaces.jsonl")]
     [InlineData("no_newline_at_end.jsonl"), InlineData("ascii_escapes.jsonl"), InlineData("keys_reversed.jsonl"), InlineData("rows.jsonl.gz"), InlineData("array.json")]
-    public void Every_spelling_gives_the_same_rows(string name)
-    {
-        var expected = Fixtures.Json(Fixtures.Path_("files", "rows.json")).AsArray();
-        var found = Rows.Read(File_(name)).ToList();
-        Assert.Equal(expected.Count, found.Count);
-        for (var i = 0; i < found.Count; i++) Assert.True(JsonNode.DeepEquals(expected[i], found[i]), $"{name} row {i}");
-    }
+    public void Every_spelling_gives_the_same_rows(string name) => Same(Fixtures.Json(Fixtures.Path_("files", "rows.json")).AsArray(), [.. Rows.Read(File_(name))], name);
 
     [Fact]
     public void Zstandard_is_read()
@@ -43,6 +37,61 @@ public class RowsTests
             Assert.Contains($"line {o!["line"]}", message, StringComparison.Ordinal);
             Assert.Equal((int)o["line"]! - 1, rows);
         }
+    }
+
+    public static TheoryData<string> ParquetFiles => [.. Fixtures.Json(Fixtures.Path_("files", "parquet", "expected.json"))["files"]!.AsObject().Select(f => f.Key)];
+
+    [Theory, MemberData(nameof(ParquetFiles))]
+    public void Parquet_of_every_encoding_is_read(string name)
+    {
+        var expected = Fixtures.Json(Fixtures.Path_("files", "parquet", "expected.json"))["files"]![name]!;
+        var found = Rows.Read(Fixtures.Path_("files", "parquet", name)).ToList();
+        Assert.Equal((int)expected["rows"]!, found.Count);
+        if (found.Count > 0) Assert.Equal(expected["columns"]!.AsArray().Select(c => (string)c!), found[0].Select(c => c.Key));
+        if ((bool?)expected["same_rows_as_rows.json"] == true) Same(Fixtures.Json(Fixtures.Path_("files", "rows.json")).AsArray(), found, name);
+    }
+
+    [Fact]
+    public void Parquet_of_other_types_is_read() =>
+        Same(Fixtures.Json(Fixtures.Path_("files", "parquet", "expected.json"))["other_types"]!.AsArray(), [.. Rows.Read(Fixtures.Path_("files", "parquet", "other_types.parquet"))], "other_types");
+
+    [Fact]
+    public void Damaged_Parquet_is_refused_by_name()
+    {
+        foreach (var file in Directory.GetFiles(Fixtures.Path_("files", "parquet", "bad"), "*.parquet"))
+            Assert.Contains(Path.GetFileName(file), Assert.Throws<InvalidDataException>(() => Rows.Read(file).Count()).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Packed_Parquet_is_read()
+    {
+        var path = Path.Combine(Directory.CreateTempSubdirectory().FullName, "rows.parquet.gz");
+        using (var file = File.Create(path))
+        using (var packed = new System.IO.Compression.GZipStream(file, System.IO.Compression.CompressionLevel.Fastest)) packed.Write(File.ReadAllBytes(Fixtures.Path_("files", "parquet", "snappy.parquet")));
+        Assert.Equal(12, Rows.Read(path).Count());
+        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
+    }
+
+    [Theory]
+    [InlineData("minimal_lf.csv"), InlineData("minimal_crlf.csv"), InlineData("all_quoted.csv"), InlineData("bom_crlf.csv"), InlineData("no_newline_at_end.csv"), InlineData("semicolon.csv"), InlineData("tab_quoted.tsv")]
+    public void Quoted_tables_are_read(string name) => Same(Fixtures.Json(File_("csv_rows.json")).AsArray(), [.. Rows.Read(File_(name))], name);
+
+    [Theory, InlineData("glue_style.tsv"), InlineData("glue_style_crlf.tsv")]
+    public void Tables_without_quoting_keep_their_quotes(string name) => Same(Fixtures.Json(File_("glue_rows.json")).AsArray(), [.. Rows.Read(File_(name))], name);
+
+    [Theory]
+    [InlineData("too_many_fields.csv", "line 3"), InlineData("too_few_fields.csv", "line 3"), InlineData("open_quote.csv", "line 3"), InlineData("column_twice.csv", "'id' twice"), InlineData("empty.csv", "no header")]
+    public void A_bad_table_is_refused(string name, string says)
+    {
+        var message = Assert.Throws<InvalidDataException>(() => Rows.Read(File_(Path.Combine("bad", name))).Count()).Message;
+        Assert.Contains(name, message, StringComparison.Ordinal);
+        Assert.Contains(says, message, StringComparison.Ordinal);
+    }
+
+    private static void Same(JsonArray expected, List<JsonObject> found, string name)
+    {
+        Assert.Equal(expected.Count, found.Count);
+        for (var i = 0; i < found.Count; i++) Assert.True(JsonNode.DeepEquals(expected[i], found[i]), $"{name} row {i}: expected {expected[i]}, found {found[i]}");
     }
 
     [Fact]
