@@ -16,6 +16,9 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name)
     /// <summary>N.</summary>
     public abstract int LayerCount { get; }
 
+    /// <summary>C.</summary>
+    public long Width => HeadWeight.shape[1];
+
     /// <summary>The configuration, as config.json has it.</summary>
     public abstract JsonObject ConfigJson { get; }
 

@@ -33,11 +33,15 @@ public static class ModelFolder
     }
 
     /// <summary>Opens a folder: config.json and its weights, widened to fp32.</summary>
+    /// <param name="folder">In Hugging Face's layout.</param>
+    /// <param name="device">Where; the CPU by default.</param>
+    /// <param name="dropout">Replaces the configuration's, for training.</param>
     /// <exception cref="InvalidDataException">Something is missing, damaged, or of another shape than the configuration says.</exception>
-    public static CausalLanguageModel Load(string folder, Device? device = null)
+    public static CausalLanguageModel Load(string folder, Device? device = null, double? dropout = null)
     {
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
+        if (dropout is not null) foreach (var key in config.Select(p => p.Key).Where(k => k.EndsWith("_pdrop", StringComparison.Ordinal)).ToList()) config[key] = dropout;
         var model = Create(config, device, path);
         LoadWeights(model, Weights.Open(folder), folder);
         model.eval();

@@ -8,12 +8,14 @@ internal static class DataFiles
     private static readonly string[] s_endings = [".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet"];
 
     /// <summary>The files a path stands for, sorted.</summary>
+    /// <param name="path">A file, a folder or a pattern.</param>
+    /// <param name="format">Given where names do not tell: then a folder's files are all taken.</param>
     /// <exception cref="InvalidDataException">There are none.</exception>
-    public static IReadOnlyList<string> Find(string path)
+    public static IReadOnlyList<string> Find(string path, string? format = null)
     {
         if (File.Exists(path)) return [path];
         var files = Directory.Exists(path)
-            ? Directory.GetFiles(path, "*", SearchOption.AllDirectories).Where(f => s_endings.Contains(Ending(f)))
+            ? Directory.GetFiles(path, "*", SearchOption.AllDirectories).Where(f => format is not null || s_endings.Contains(Ending(f)))
             : Matching(path);
         var found = files.Order(StringComparer.Ordinal).ToList();
         return found.Count > 0 ? found : throw new InvalidDataException($"Found no data at {path}. Expected a file, a folder or a pattern such as data/*.jsonl, ending in {string.Join(", ", s_endings)} (each also .gz or .zst).");

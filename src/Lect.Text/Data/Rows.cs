@@ -11,8 +11,10 @@ public static class Rows
     /// The rows of a file, folder or glob: .jsonl (one object a line), .json (one array of objects), .csv and .tsv (a header, then
     /// one row a record; all values are text), .parquet, .txt (one row a line, column <c>text</c>); each also .gz or .zst.
     /// </summary>
+    /// <param name="path">A file, a folder or a pattern.</param>
+    /// <param name="format">The ending without dot, where the files' names do not tell.</param>
     /// <exception cref="InvalidDataException">Nothing there, or a row that cannot be read; the message names file and line.</exception>
-    public static IEnumerable<JsonObject> Read(string path) => DataFiles.Find(path).SelectMany(file => DataFiles.Ending(file) switch
+    public static IEnumerable<JsonObject> Read(string path, string? format = null) => DataFiles.Find(path, format).SelectMany(file => (format is null ? DataFiles.Ending(file) : "." + format) switch
     {
         ".jsonl" => JsonLines(file),
         ".json" => JsonArray(file),
@@ -20,7 +22,7 @@ public static class Rows
         ".csv" => DelimitedRows.Quoted(file),
         ".tsv" => DelimitedRows.Tabs(file),
         ".parquet" => ParquetRows.Read(file),
-        var other => throw new InvalidDataException($"{file}: found the ending '{other}'. Lect reads .txt, .jsonl, .json, .csv, .tsv and .parquet (each also .gz or .zst)."),
+        var other => throw new InvalidDataException($"{file}: found the ending '{other}'. Lect reads .txt, .jsonl, .json, .csv, .tsv and .parquet (each also .gz or .zst); data.format tells it where the name does not."),
     });
 
     private static IEnumerable<JsonObject> JsonLines(string file)

@@ -27,26 +27,47 @@ public sealed record SdkText(string Member, string Kind, string? Subject, string
 /// </summary>
 public static class SdkCorpus
 {
-    /// <summary>All distinct texts, in the order of files and members; read anew at each call, in parallel.</summary>
+    private static readonly Lazy<IReadOnlyList<SdkText>> s_members = new(ReadMembers);
+
+    /// <summary>The member table: every documented element of every member, texts as often as they occur, in the order of files and members.</summary>
+    /// <remarks>Read once a process; kept between processes in the cache (<see cref="DataCache"/>), which is keyed by the files of the SDK.</remarks>
     /// <exception cref="InvalidDataException">No SDK is installed here.</exception>
-    public static IReadOnlyList<SdkText> Texts()
+    public static IReadOnlyList<SdkText> Members() => s_members.Value;
+
+    /// <summary>The distinct texts of <see cref="Members"/>, each with the first member it stands at.</summary>
+    /// <exception cref="InvalidDataException">No SDK is installed here.</exception>
+    public static IReadOnlyList<SdkText> Texts() => [.. Members().DistinctBy(t => t.Text, StringComparer.Ordinal)];
+
+    private static IReadOnlyList<SdkText> ReadMembers()
     {
         var files = Files();
-        var perFile = new List<SdkText>[files.Count];
-        Parallel.For(0, files.Count, i => perFile[i] = Read(files[i]));
-        var seen = new HashSet<string>(StringComparer.Ordinal);
-        return [.. perFile.SelectMany(texts => texts).Where(t => seen.Add(t.Text))];
+        return DataCache.Table<SdkText>(CacheName(files), () =>
+        {
+            var perFile = new List<SdkText>[files.Count];
+            Parallel.For(0, files.Count, i => perFile[i] = Read(files[i]));
+            return [.. perFile.SelectMany(texts => texts)];
+        });
+    }
+
+    // Another SDK, or another build of the same version, has other files or lengths.
+    private static string CacheName(List<string> files)
+    {
+        var hash = Fnv1a(string.Join('\n', files.Select(f => $"{f}:{new FileInfo(f).Length}")));
+        return $"sdk-{Path.GetFileName(Path.GetDirectoryName(Path.GetDirectoryName(Path.GetDirectoryName(files[0]))))}-{hash:x16}-members";
     }
 
     /// <summary>All texts by their split; the corpus is read once.</summary>
     public static ILookup<CorpusSplit, SdkText> Splits() => Texts().ToLookup(t => SplitOf(t.Text));
 
     /// <summary>The split of an English text: FNV-1a (64 bits) of its UTF-8, modulo 100; 0-4 test, 5-9 validation, else train.</summary>
-    public static CorpusSplit SplitOf(string text)
+    public static CorpusSplit SplitOf(string text) => (Fnv1a(text) % 100) switch { < 5 => CorpusSplit.Test, < 10 => CorpusSplit.Validation, _ => CorpusSplit.Train };
+
+    /// <summary>FNV-1a, 64 bits, of a text's UTF-8.</summary>
+    internal static ulong Fnv1a(string text)
     {
         var hash = 0xcbf29ce484222325;
         foreach (var b in Encoding.UTF8.GetBytes(text)) hash = (hash ^ b) * 0x100000001b3;
-        return (hash % 100) switch { < 5 => CorpusSplit.Test, < 10 => CorpusSplit.Validation, _ => CorpusSplit.Train };
+        return hash;
     }
 
     // The newest version of each reference pack: packs/NAME.Ref/VERSION/ref/FRAMEWORK/*.xml.

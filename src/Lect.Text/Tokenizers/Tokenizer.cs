@@ -57,6 +57,11 @@ public sealed class Tokenizer
     /// <summary>The id of a token, or null.</summary>
     public int? IdOf(string token) => AddedTokens.FirstOrDefault(t => t.Content == token)?.Id ?? (Model.Vocabulary.TryGetValue(token, out var id) ? id : null);
 
+    /// <summary>The id that ends a document, by the names that published vocabularies give it; null where there is none.</summary>
+    public int? EndOfText => s_endOfText.Select(IdOf).FirstOrDefault(id => id is not null);
+
+    private static readonly string[] s_endOfText = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"];
+
     /// <summary>The token of an id, as the vocabulary spells it; null where the id stands for none.</summary>
     public string? TokenOf(int id) => (uint)id < (uint)tokens.Length ? tokens[id] : null;
 

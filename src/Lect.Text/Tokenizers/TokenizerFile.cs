@@ -187,9 +187,28 @@ internal static class TokenizerFile
     {
         Directory.CreateDirectory(folder);
         var json = ToJson(tokenizer);
-        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), json.ToJsonString(s_indented));
-        if (tokenizer.Model is not BytePairEncoding bpe || !tokenizer.IsByteLevel) return;
-        File.WriteAllText(Path.Combine(folder, "vocab.json"), json["model"]!["vocab"]!.ToJsonString(s_indented));
-        File.WriteAllLines(Path.Combine(folder, "merges.txt"), ["#version: 0.2", .. bpe.Merges.Select(m => $"{m.Left} {m.Right}")]);
+        Write(Path.Combine(folder, "tokenizer_config.json"), Configuration(tokenizer).ToJsonString(s_indented));
+        if (tokenizer.Model is BytePairEncoding bpe && tokenizer.IsByteLevel)
+        {
+            Write(Path.Combine(folder, "vocab.json"), json["model"]!["vocab"]!.ToJsonString(s_indented));
+            Write(Path.Combine(folder, "merges.txt"), string.Join('\n', ["#version: 0.2", .. bpe.Merges.Select(m => $"{m.Left} {m.Right}")]) + "\n");
+        }
+        Write(Path.Combine(folder, "tokenizer.json"), json.ToJsonString(s_indented));
+    }
+
+    // What transformers needs beside tokenizer.json to open the folder.
+    private static JsonObject Configuration(Tokenizer tokenizer)
+    {
+        var json = new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast", ["clean_up_tokenization_spaces"] = false };
+        if (tokenizer.EndOfText is { } end) foreach (var key in (string[])["bos_token", "eos_token"]) json[key] = tokenizer.TokenOf(end);
+        if (tokenizer.IdOf(TokenizerTrainer.Unknown) is not null) json["unk_token"] = TokenizerTrainer.Unknown;
+        return json;
+    }
+
+    // Whole or not at all.
+    private static void Write(string path, string text)
+    {
+        File.WriteAllText(path + ".tmp", text);
+        File.Move(path + ".tmp", path, overwrite: true);
     }
 }

@@ -60,7 +60,7 @@ public sealed class AdamW : IDisposable
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var gradients = parameters.Select(p => p.Parameter.grad).OfType<Tensor>().ToArray();
+        var gradients = Gradients().ToArray();
         if (gradients.Length == 0) return 0;
         var norm = (Tensor)s_script.Value.invoke("norm", (object)gradients);
         s_script.Value.invoke("scale", gradients, (max / (norm + 1e-6)).clamp_max(1));
@@ -79,6 +79,9 @@ public sealed class AdamW : IDisposable
                 names.Select(n => state[n].Step).ToArray(), rate, beta1, beta2, group.Key ? decay : 0.0, epsilon);
         }
     }
+
+    /// <summary>The gradients of now, by parameter; they stay the parameters'.</summary>
+    public IReadOnlyList<Tensor> Gradients() => [.. parameters.Select(p => p.Parameter.grad).OfType<Tensor>()];
 
     /// <summary>Forgets the gradients.</summary>
     public void ZeroGradients()

@@ -20,15 +20,15 @@ public sealed record Schedule
 
     /// <summary>Checks what <see cref="At"/> relies on.</summary>
     /// <exception cref="InvalidDataException">All faults together.</exception>
-    public Schedule Validate()
+    public Schedule Validate() => Faults().ToList() is { Count: > 0 } faults ? throw new InvalidDataException(string.Join("; ", faults) + ".") : this;
+
+    internal IEnumerable<string> Faults()
     {
-        var faults = new List<string>();
-        if (Kind is not ("constant" or "linear" or "cosine" or "inverse_sqrt" or "wsd")) faults.Add($"train.schedule = '{Kind}': expected constant, linear, cosine, inverse_sqrt or wsd");
-        if (!(Rate > 0)) faults.Add(FormattableString.Invariant($"train.lr = {Rate}: expected more than 0"));
-        if (Warmup < 0 || Warmup > Steps) faults.Add($"train.warmup = {Warmup}: expected 0 to the number of steps, {Steps}");
-        if (Floor is < 0 or > 1) faults.Add(FormattableString.Invariant($"train.floor = {Floor}: expected 0 to 1"));
-        if (Kind == "wsd" && (Decay < 1 || Decay + Warmup > Steps)) faults.Add($"train.decay = {Decay}: expected 1 to {Steps - Warmup}, the steps behind the warm-up");
-        return faults.Count == 0 ? this : throw new InvalidDataException(string.Join("; ", faults) + ".");
+        if (Kind is not ("constant" or "linear" or "cosine" or "inverse_sqrt" or "wsd")) yield return $"train.schedule = '{Kind}': expected constant, linear, cosine, inverse_sqrt or wsd";
+        if (!(Rate > 0)) yield return FormattableString.Invariant($"train.lr = {Rate}: expected more than 0");
+        if (Warmup < 0 || Warmup > Steps) yield return $"train.warmup = {Warmup}: expected 0 to the number of steps, {Steps}";
+        if (Floor is < 0 or > 1) yield return FormattableString.Invariant($"train.floor = {Floor}: expected 0 to 1");
+        if (Kind == "wsd" && (Decay < 1 || Decay + Warmup > Steps)) yield return $"train.decay = {Decay}: expected 1 to {Steps - Warmup}, the steps behind the warm-up";
     }
 
     /// <summary>The rate of optimizer step <paramref name="step"/>, counted from 0; the floor holds behind the last step.</summary>

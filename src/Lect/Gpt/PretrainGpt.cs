@@ -1,0 +1,191 @@
+// Generative pre-training: Radford et al. 2018, equation 1; GPT-2's model (2019), GPT-3's optimizer settings (Brown et al. 2020, appendix B).
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Lect.Models;
+using Lect.Text;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>The run file of <c>lect train gpt</c>.</summary>
+public sealed record PretrainGptConfig
+{
+    /// <summary>Which recipe the file is for, if it says so: <c>gpt</c>.</summary>
+    public string? Recipe { get; init; }
+    /// <summary>Key of all randomness. <value>1</value></summary>
+    public long Seed { get; init; } = 1;
+    /// <summary>The vocabulary; absent: that of <c>model.path</c> or of prepared data, else a new byte-level BPE.</summary>
+    public TokenizerConfig Tokenizer { get; init; } = new();
+    /// <summary>The text.</summary>
+    public TextDataConfig Data { get; init; } = new();
+    /// <summary><c>path</c> (a folder to continue from), or <c>architecture: gpt2</c> and keys of its config.json; <c>n_positions</c> is the block and <c>vocab_size</c> the tokenizer's unless given.</summary>
+    public Dictionary<string, object?> Model { get; init; } = [];
+    /// <summary>The loop.</summary>
+    public PretrainGptTrain Train { get; init; } = new();
+
+    /// <summary>Checks everything that can be checked before data are read.</summary>
+    /// <exception cref="InvalidDataException">All faults together.</exception>
+    public PretrainGptConfig Validate()
+    {
+        var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
+        if (Recipe is not (null or "gpt")) faults.Add($"recipe = '{Recipe}': this file is for another verb than lect train gpt");
+        if (Model.GetValueOrDefault("architecture") is { } a and not "gpt2") faults.Add($"model.architecture = '{a}': this version of Lect trains gpt2");
+        if (Model.ContainsKey("path") && Model.Count > 1) faults.Add($"model.{Model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration");
+        if (!Model.ContainsKey("path")) faults.AddRange(Model.Keys.Where(k => k != "architecture" && !Gpt2Config.Keys.Contains(k)).Select(k => $"model.{k}: unknown; expected architecture, path, or one of {string.Join(", ", Gpt2Config.Keys)}"));
+        return faults.Count == 0 ? this : throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
+    }
+
+    // A run may be resumed from another folder.
+    internal PretrainGptConfig WithFullPaths()
+    {
+        static string? Full(string? path) => path is null ? null : Path.GetFullPath(path);
+        var model = new Dictionary<string, object?>(Model);
+        if (model.GetValueOrDefault("path") is string path) model["path"] = Full(path);
+        return this with { Model = model, Tokenizer = Tokenizer with { Path = Full(Tokenizer.Path) }, Data = Data with { Path = Full(Data.Path), ValidationPath = Full(Data.ValidationPath) } };
+    }
+}
+
+/// <summary>The keys of <c>train</c> for generative pre-training.</summary>
+public sealed record PretrainGptTrain : LoopConfig
+{
+    /// <summary>Rows of a step; absent: by <see cref="BatchTokens"/>, else 16.</summary>
+    public int? BatchSize { get; init; }
+    /// <summary>Tokens of a step, instead of <see cref="BatchSize"/>.</summary>
+    public int? BatchTokens { get; init; }
+    /// <summary>Rows of a forward pass; absent: the whole batch.</summary>
+    public int? MicroBatchSize { get; init; }
+    /// <summary>Tokens a row, T. <value>128</value></summary>
+    public int Block { get; init; } = 128;
+    /// <summary><c>random</c>: windows at random places (nanoGPT); <c>shuffle</c>: every block once an epoch. Absent: shuffle where <c>epochs</c> is given.</summary>
+    public string? Sampling { get; init; }
+    /// <summary>Dropout of embeddings, attention and residuals; absent: the model's own, 0 in a new one.</summary>
+    public double? Dropout { get; init; }
+    /// <summary>Tokens of the validation split that an evaluation reads; 0: all.</summary>
+    public long EvalTokens { get; init; }
+    /// <summary>Tokens of the text shown after an evaluation; 0: none. <value>40</value></summary>
+    public int SampleTokens { get; init; } = 40;
+
+    internal int Rows => BatchSize ?? Math.Max(1, (BatchTokens ?? 16 * Block) / Math.Max(1, Block));
+
+    /// <inheritdoc/>
+    protected internal override IEnumerable<string> Faults()
+    {
+        foreach (var fault in base.Faults()) yield return fault;
+        if (BatchSize is not null && BatchTokens is not null) yield return "train: found both batch_size and batch_tokens, expected one of them";
+        if (BatchSize < 1 || BatchTokens < 1 || MicroBatchSize < 1 || Block < 1) yield return "train: found a batch_size, batch_tokens, micro_batch_size or block below 1";
+        if (Sampling is not (null or "random" or "shuffle")) yield return $"train.sampling = '{Sampling}': expected random or shuffle";
+        if (Dropout is < 0 or >= 1) yield return FormattableString.Invariant($"train.dropout = {Dropout}: expected at least 0 and less than 1");
+        if (EvalTokens < 0 || SampleTokens < 0) yield return "train: found eval_tokens or sample_tokens below 0";
+    }
+}
+
+/// <summary>Generative pre-training of a decoder.</summary>
+public static class PretrainGpt
+{
+    /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in.</summary>
+    /// <param name="config">What to do.</param>
+    /// <param name="folder">Where the run is kept.</param>
+    /// <param name="report">Told each line of metrics.</param>
+    /// <param name="note">Told what happens besides.</param>
+    /// <param name="stop">Stops after the step in work, with a checkpoint.</param>
+    /// <returns>Where the run stands: at its end.</returns>
+    /// <exception cref="InvalidDataException">Something given cannot be used; the message says what.</exception>
+    public static RunState Run(PretrainGptConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
+    {
+        config = config.Validate().WithFullPaths();
+        TorchNative.Load();
+        using var run = RunFolder.IsAt(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config with { Recipe = "gpt" });
+        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+
+        var (tokenizer, tokens) = TextData.Prepare(config.Data, config.Tokenizer, config.Model.GetValueOrDefault("path") as string, folder, note);
+        using var train = tokens.Ids(CorpusSplit.Train);
+        using var validation = tokens.Ids(CorpusSplit.Validation);
+        using var model = Model(config, tokenizer);
+        var batches = new PackedBatches(train, config.Train.Block, config.Train.Rows, config.Train.MicroBatchSize ?? config.Train.Rows, config.Seed, (config.Train.Sampling ?? (config.Train.Epochs is null ? "random" : "shuffle")) == "shuffle");
+        config = Resolve(config, model, batches);
+        run.SaveSettings(config);
+        note?.Invoke($"gpt2: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {tokens.Count(CorpusSplit.Train).Tokens:N0} tokens to train on, {config.Train.Steps:N0} steps of {config.Train.Rows} x {config.Train.Block} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
+
+        var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
+        return TrainLoop.Run(new Training<TokenBatch>
+        {
+            Model = model,
+            Batches = batches.At,
+            Labels = b => b.LabelCount,
+            Loss = (b, scale) => Loss(model, b, scale, compute),
+            Evaluate = validation.Count < 2 ? null : () => Perplexity.Of(model, validation, config.Train.Block, tokens.Count(CorpusSplit.Validation), config.Train.EvalTokens).Figures("val_loss"),
+            Sample = config.Train.SampleTokens == 0 ? null : () => Sample(model, tokenizer, config),
+            Save = to => Save(model, tokenizer, to),
+        }, config.Train, config.Seed, run, report, stop);
+    }
+
+    /// <summary>-scale * sum of log p(x_{t+1} | x_{≤t}) over a micro-batch, nats (Radford et al. 2018, equation 1).</summary>
+    internal static Tensor Loss(CausalLanguageModel model, TokenBatch batch, double scale, ComputeType compute)
+    {
+        using var scope = NewDisposeScope();
+        model.Compute = compute;
+        var (ids_BT, labels_BT) = batch.ToTensors(model.HeadWeight.device);
+        return model.Loss(ids_BT, labels_BT, scale).MoveToOuterDisposeScope();
+    }
+
+    private static CausalLanguageModel Model(PretrainGptConfig config, Tokenizer tokenizer)
+    {
+        var device = Devices.Choose(config.Train.Device);
+        var dropout = config.Train.Dropout;
+        if (config.Model.GetValueOrDefault("path") is string path)
+        {
+            var loaded = ModelFolder.Load(path, device, dropout);
+            if (tokenizer.VocabularySize > loaded.VocabularySize) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {loaded.VocabularySize} embeddings ({path}). Expected the model's own tokenizer, or a smaller one.");
+            return loaded;
+        }
+        var json = JsonSerializer.SerializeToNode(config.Model)!.AsObject();
+        json.Remove("architecture");
+        json["vocab_size"] ??= tokenizer.VocabularySize;
+        json["n_positions"] ??= config.Train.Block;
+        foreach (var key in (string[])["bos_token_id", "eos_token_id"]) json[key] = tokenizer.EndOfText;
+        foreach (var key in (string[])["resid_pdrop", "embd_pdrop", "attn_pdrop"])
+            if (dropout is not null || json[key] is null) json[key] = dropout ?? 0;
+        json["model_type"] = "gpt2";
+        var model = ModelFolder.Create(json, device, "model");
+        if (model.VocabularySize < tokenizer.VocabularySize) throw new InvalidDataException($"Found model.vocab_size = {model.VocabularySize}. Expected at least {tokenizer.VocabularySize}, the tokens of the tokenizer; leave the key away to get that.");
+        ((Gpt2)model).Initialize(config.Seed);
+        return model;
+    }
+
+    // Everything that was left open, so that run.yaml repeats this run on this machine.
+    private static PretrainGptConfig Resolve(PretrainGptConfig config, CausalLanguageModel model, PackedBatches batches)
+    {
+        var train = config.Train;
+        if (model.ContextLength < train.Block) throw new InvalidDataException($"Found train.block = {train.Block}. Expected at most {model.ContextLength}, the model's positions.");
+        var rows = Math.Min(train.Rows, train.MicroBatchSize ?? train.Rows);
+        return config with
+        {
+            Recipe = "gpt",
+            Train = train with
+            {
+                Steps = train.Steps ?? batches.StepsOf(train.Epochs!.Value),
+                Epochs = null,
+                Sampling = train.Sampling ?? (train.Epochs is null ? "random" : "shuffle"),
+                BatchSize = train.Rows,
+                BatchTokens = null,
+                Threads = get_num_threads(),
+                Precision = Precision.Name(Precision.Resolve(train.Precision, (long)rows * train.Block, model.Width, 4 * model.Width)),
+            },
+        };
+    }
+
+    private static string Sample(CausalLanguageModel model, Tokenizer tokenizer, PretrainGptConfig config)
+    {
+        var options = new DecodingOptions { Sample = true, TopK = 50, MaxNewTokens = Math.Max(1, Math.Min(config.Train.SampleTokens, (int)model.ContextLength - 1)), Seed = config.Seed, EosTokenIds = tokenizer.EndOfText is { } end ? [end] : [] };
+        model.Compute = ComputeType.Float32;
+        return tokenizer.Decode([.. Lect.Models.Generator.Stream(model, [[tokenizer.EndOfText ?? 0]], options).Select(t => t.Id)], skipSpecialTokens: true);
+    }
+
+    private static void Save(CausalLanguageModel model, Tokenizer tokenizer, string folder)
+    {
+        ModelFolder.Save(model, folder);
+        tokenizer.Save(folder);
+        ModelFolder.WriteText(Path.Combine(folder, "generation_config.json"), new JsonObject { ["bos_token_id"] = tokenizer.EndOfText, ["eos_token_id"] = tokenizer.EndOfText }.ToJsonString() + "\n");
+    }
+}

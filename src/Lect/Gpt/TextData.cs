@@ -1,0 +1,100 @@
+using Lect.Text;
+
+namespace Lect;
+
+/// <summary>The keys of <c>tokenizer</c>.</summary>
+public sealed record TokenizerConfig
+{
+    /// <summary>A tokenizer.json, or a folder that holds a tokenizer.</summary>
+    public string? Path { get; init; }
+    /// <summary>A new one, learned from the training split: <c>bpe</c> (bytes), <c>char</c> or <c>word</c>. <value>bpe</value></summary>
+    public string? Kind { get; init; }
+    /// <summary>Tokens of a new one (not for char). <value>8000</value></summary>
+    public int? Size { get; init; }
+
+    internal IEnumerable<string> Faults()
+    {
+        if (Path is not null && (Kind is not null || Size is not null)) yield return "tokenizer: found path together with kind or size, expected a tokenizer that is there, or one to learn";
+        if (Kind is not (null or "bpe" or "char" or "word")) yield return $"tokenizer.kind = '{Kind}': expected bpe, char or word";
+        if (Kind == "char" && Size is not null) yield return $"tokenizer.size = {Size}: a char tokenizer has as many tokens as there are characters; leave the key away";
+    }
+
+    /// <summary>Learns the vocabulary from texts.</summary>
+    public Tokenizer Train(IEnumerable<string> texts) => Kind switch
+    {
+        "char" => TokenizerTrainer.Characters(texts),
+        "word" => TokenizerTrainer.Words(texts, Size ?? 8000),
+        _ => TokenizerTrainer.ByteLevelBpe(texts, Size ?? 8000),
+    };
+}
+
+/// <summary>The keys of <c>data</c> where a recipe reads plain text.</summary>
+public sealed record TextDataConfig
+{
+    /// <summary><c>sdk</c>: the documentation of the .NET SDK, unless <see cref="Path"/> is given.</summary>
+    public string? Source { get; init; }
+    /// <summary>A file, folder or glob, or a folder that <c>lect data prepare</c> made.</summary>
+    public string? Path { get; init; }
+    /// <summary>What to validate on; then <see cref="Path"/> is for training alone.</summary>
+    public string? ValidationPath { get; init; }
+    /// <summary>The share kept for validation. <value>0.05</value></summary>
+    public double? Validation { get; init; }
+    /// <summary><c>hash</c>: by the hash of a document's text; <c>tail</c>: the last share of the file. Absent: tail for plain text, else hash.</summary>
+    public string? Split { get; init; }
+    /// <summary>The format (an ending without dot) where the file's name does not tell.</summary>
+    public string? Format { get; init; }
+    /// <summary>Our names to the file's: <c>text</c>.</summary>
+    public Dictionary<string, string> Columns { get; init; } = [];
+
+    internal IEnumerable<string> Faults()
+    {
+        if (Source is not (null or "sdk")) yield return $"data.source = '{Source}': expected sdk, or data.path";
+        if (Path is null && (ValidationPath ?? Split ?? Format) is not null) yield return "data: found validation_path, split or format without path; the SDK corpus has its own splits";
+        if (Path is null && Validation is not null) yield return "data.validation: the SDK corpus has its own splits; give data.path to choose a share";
+        if (ValidationPath is not null && (Validation ?? 0) > 0) yield return "data: found both validation and validation_path, expected one of them";
+        if (Validation is < 0 or >= 1) yield return FormattableString.Invariant($"data.validation = {Validation}: expected at least 0 and less than 1");
+        if (Split is not (null or "hash" or "tail")) yield return $"data.split = '{Split}': expected hash or tail";
+        foreach (var column in Columns.Keys.Where(c => c != "text")) yield return $"data.columns.{column}: this recipe reads the column 'text' only";
+    }
+
+    /// <summary>The documents that these keys stand for.</summary>
+    public IEnumerable<Document> Documents() => Lect.Text.Documents.Read(new() { Path = Path, ValidationPath = ValidationPath, Validation = Validation ?? 0.05, Split = Split, Format = Format, TextColumn = Columns.GetValueOrDefault("text") ?? "text" });
+}
+
+/// <summary>Text to token ids: once a run, kept in its folder.</summary>
+internal static class TextData
+{
+    /// <summary>The tokenizer and the tokens of a run: prepared data as they are, those of an earlier start of this run, or new ones.</summary>
+    /// <param name="data">Where the text is.</param>
+    /// <param name="tokenizer">Which vocabulary.</param>
+    /// <param name="modelPath">A model that is continued, whose tokenizer is taken where none is named.</param>
+    /// <param name="folder">The run's.</param>
+    /// <param name="note">Told what is being done.</param>
+    public static (Tokenizer, TokenFolder) Prepare(TextDataConfig data, TokenizerConfig tokenizer, string? modelPath, string folder, Action<string>? note)
+    {
+        var here = System.IO.Path.Combine(folder, "data");
+        if (TokenFolder.IsAt(here)) return Open(here);
+        var given = tokenizer.Path ?? (tokenizer.Kind is null && tokenizer.Size is null ? modelPath : null);
+        if (data.Path is { } prepared && TokenFolder.IsAt(prepared)) return Check(Open(prepared), given);
+        if (given is null) note?.Invoke($"learning a tokenizer from {Describe(data)}");
+        var chosen = given is not null ? Tokenizer.Load(given) : tokenizer.Train(data.Documents().Where(d => d.Split == CorpusSplit.Train).Select(d => d.Text));
+        note?.Invoke($"reading {Describe(data)}");
+        return (chosen, Write(here, data, chosen));
+    }
+
+    /// <summary>Writes a folder of tokens together with their tokenizer.</summary>
+    public static TokenFolder Write(string folder, TextDataConfig data, Tokenizer tokenizer)
+    {
+        tokenizer.Save(folder);
+        var tokens = TokenFolder.Write(folder, data.Documents(), tokenizer);
+        return tokens.Count(CorpusSplit.Train).Tokens > 0 ? tokens : throw new InvalidDataException($"Found no text to train on in {Describe(data)}. Expected at least one document that is not empty and not kept for validation.");
+    }
+
+    private static (Tokenizer, TokenFolder) Open(string folder) => (Tokenizer.Load(folder), TokenFolder.Open(folder));
+
+    private static (Tokenizer, TokenFolder) Check((Tokenizer Tokenizer, TokenFolder Tokens) prepared, string? given) =>
+        given is null || Tokenizer.Load(given).VocabularySize == prepared.Tokenizer.VocabularySize ? prepared
+        : throw new InvalidDataException($"Found prepared data of another vocabulary ({prepared.Tokenizer.VocabularySize} tokens) than {given}. Expected the same tokenizer: prepare the data again with --tokenizer {given}.");
+
+    public static string Describe(TextDataConfig data) => data.Path ?? "the documentation of the .NET SDK";
+}

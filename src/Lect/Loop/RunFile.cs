@@ -1,0 +1,135 @@
+using System.Collections;
+using System.Globalization;
+using System.Reflection;
+using System.Text.Json;
+using YamlDotNet.Core;
+using YamlDotNet.RepresentationModel;
+using YamlDotNet.Serialization;
+using YamlDotNet.Serialization.NamingConventions;
+
+namespace Lect;
+
+/// <summary>
+/// Run files: YAML with the keys of a recipe's record in snake_case. Strict: a key that the recipe does not know is an error that
+/// names key and line. <c>key=value</c> pairs of the command line go in before binding.
+/// </summary>
+public static class RunFile
+{
+    private static readonly ISerializer s_writer = new SerializerBuilder().WithNamingConvention(UnderscoredNamingConvention.Instance)
+        .ConfigureDefaultValuesHandling(DefaultValuesHandling.OmitNull | DefaultValuesHandling.OmitEmptyCollections).WithQuotingNecessaryStrings().Build();
+
+    /// <summary>Reads a run file.</summary>
+    /// <param name="path">The file; null: every key has its default.</param>
+    /// <param name="sets">Pairs such as <c>train.lr=3e-4</c>, which win over the file.</param>
+    /// <typeparam name="T">The recipe's record.</typeparam>
+    /// <exception cref="InvalidDataException">No such file, no YAML, an unknown key or a value of a wrong kind.</exception>
+    public static T Load<T>(string? path, IEnumerable<string>? sets = null) where T : new()
+    {
+        if (path is not null && !File.Exists(path)) throw new InvalidDataException($"Found no run file {path}. Expected a YAML file such as configs/gpt/sdk-small.yaml.");
+        var root = path is null ? [] : Parse(File.ReadAllText(path), path);
+        foreach (var set in sets ?? []) Set(root, set);
+        return (T)Bind(typeof(T), root, "", node => Sets.TryGetValue(node, out var set) ? $"--set {set}" : $"{path}, line {node.Start.Line}");
+    }
+
+    /// <summary>The YAML text of a recipe's record.</summary>
+    public static string Write<T>(T config) => s_writer.Serialize(config!);
+
+    private static YamlMappingNode Parse(string text, string source)
+    {
+        var yaml = new YamlStream();
+        try { yaml.Load(new StringReader(text)); }
+        catch (YamlException e) { throw new InvalidDataException($"{source}, line {e.Start.Line}: {e.Message}", e); }
+        return yaml.Documents.Count == 0 ? [] : yaml.Documents[0].RootNode as YamlMappingNode
+            ?? throw new InvalidDataException($"{source}: found no mapping. Expected sections: seed, tokenizer, data, model, train.");
+    }
+
+    // Where a node came from, if not from the file.
+    private static readonly System.Runtime.CompilerServices.ConditionalWeakTable<YamlNode, string> Sets = [];
+
+    private static void Set(YamlMappingNode root, string set)
+    {
+        var equals = set.IndexOf('=', StringComparison.Ordinal);
+        if (equals < 1) throw new InvalidDataException($"Found --set {set}. Expected key=value, for example train.lr=3e-4.");
+        var keys = set[..equals].Split('.');
+        var at = root;
+        foreach (var key in keys[..^1])
+        {
+            if (!at.Children.TryGetValue(key, out var next) || next is not YamlMappingNode) at.Children[key] = next = Mark(new YamlMappingNode(), set);
+            at = (YamlMappingNode)next;
+        }
+        at.Children.Remove(keys[^1]);
+        at.Children[Mark(new YamlScalarNode(keys[^1]), set)] = Value(set[(equals + 1)..], set);
+    }
+
+    // A value is YAML itself, so that lists and quoted texts can be given.
+    private static YamlNode Value(string text, string set)
+    {
+        var yaml = new YamlStream();
+        try { yaml.Load(new StringReader(text)); }
+        catch (YamlException e) { throw new InvalidDataException($"Found --set {set}, whose value is no YAML: {e.Message}", e); }
+        return Mark(yaml.Documents.Count == 0 ? new YamlScalarNode("") : yaml.Documents[0].RootNode, set);
+    }
+
+    private static YamlNode Mark(YamlNode node, string set)
+    {
+        Sets.AddOrUpdate(node, set);
+        return node;
+    }
+
+    private static object Bind(Type type, YamlMappingNode node, string path, Func<YamlNode, string> where)
+    {
+        var target = Activator.CreateInstance(type)!;
+        var properties = type.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(p => p.CanWrite).ToDictionary(p => JsonNamingPolicy.SnakeCaseLower.ConvertName(p.Name), StringComparer.Ordinal);
+        foreach (var (keyNode, value) in node.Children)
+        {
+            var key = ((YamlScalarNode)keyNode).Value!;
+            if (!properties.TryGetValue(key, out var property))
+                throw new InvalidDataException($"{where(keyNode)}: found the unknown key '{path}{key}'. Expected one of {string.Join(", ", properties.Keys.Order(StringComparer.Ordinal))}.");
+            property.SetValue(target, Convert(property.PropertyType, value, path + key, where));
+        }
+        return target;
+    }
+
+    private static object? Convert(Type type, YamlNode node, string key, Func<YamlNode, string> where)
+    {
+        var kind = Nullable.GetUnderlyingType(type) ?? type;
+        if (kind.IsAssignableTo(typeof(IDictionary))) return Dictionary(kind, node, key, where);
+        if (kind.IsArray)
+        {
+            var items = node is YamlSequenceNode list ? list.Children : [node];
+            var array = Array.CreateInstance(kind.GetElementType()!, items.Count);
+            for (var i = 0; i < items.Count; i++) array.SetValue(Convert(kind.GetElementType()!, items[i], key, where), i);
+            return array;
+        }
+        if (node is YamlScalarNode { Style: ScalarStyle.Plain, Value: "" or "~" or "null" }) return type.IsValueType && kind == type ? throw Wrong("nothing", kind, key, where(node)) : null;
+        if (kind is { IsClass: true } && kind != typeof(string) && kind != typeof(object))
+            return node is YamlMappingNode section ? Bind(kind, section, key + ".", where) : throw new InvalidDataException($"{where(node)}: found {key} = {node}. Expected a section with keys of its own.");
+        return node is YamlScalarNode scalar ? Scalar(kind, scalar) ?? throw Wrong($"'{scalar.Value}'", kind, key, where(node)) : throw Wrong("a list or section", kind, key, where(node));
+    }
+
+    private static object Dictionary(Type type, YamlNode node, string key, Func<YamlNode, string> where)
+    {
+        if (node is not YamlMappingNode section) throw new InvalidDataException($"{where(node)}: found {key} = {node}. Expected a section with keys of its own.");
+        var target = (IDictionary)Activator.CreateInstance(type)!;
+        foreach (var (k, v) in section.Children) target[((YamlScalarNode)k).Value!] = Convert(type.GetGenericArguments()[1], v, $"{key}.{k}", where);
+        return target;
+    }
+
+    private static object? Scalar(Type type, YamlScalarNode node)
+    {
+        var (text, invariant) = (node.Value ?? "", CultureInfo.InvariantCulture);
+        if (type == typeof(string) || (type == typeof(object) && node.Style != ScalarStyle.Plain)) return text;
+        if (type == typeof(int)) return int.TryParse(text, NumberStyles.Integer, invariant, out var whole) ? whole : null;
+        var isBool = bool.TryParse(text, out var flag);
+        var isLong = long.TryParse(text, NumberStyles.Integer, invariant, out var integer);
+        var isDouble = double.TryParse(text, NumberStyles.Float, invariant, out var real);
+        if (type == typeof(bool)) return isBool ? flag : null;
+        if (type == typeof(long)) return isLong ? integer : null;
+        if (type == typeof(double)) return isDouble ? real : null;
+        return isBool ? flag : isLong ? integer : isDouble ? real : text;   // an object: what the text looks like
+    }
+
+    private static InvalidDataException Wrong(string found, Type type, string key, string where) => new($"{where}: found {key} = {found}. Expected {Describe(type)}.");
+
+    private static string Describe(Type type) => type == typeof(bool) ? "true or false" : type == typeof(double) ? "a number" : type == typeof(int) || type == typeof(long) ? "a whole number" : "a text";
+}

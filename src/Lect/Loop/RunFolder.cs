@@ -1,0 +1,168 @@
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Lect.Models;
+using TorchSharp;
+
+namespace Lect;
+
+/// <summary>Where a run stands.</summary>
+/// <param name="Step">Optimizer steps taken.</param>
+/// <param name="Tokens">Tokens seen.</param>
+/// <param name="BestStep">The step of the best evaluation; -1 before the first.</param>
+/// <param name="Best">Its figure, lower is better.</param>
+public sealed record RunState(long Step, long Tokens, long BestStep, double Best)
+{
+    /// <summary>Nothing done yet.</summary>
+    public static RunState Start { get; } = new(0, 0, -1, double.MaxValue);
+}
+
+/// <summary>
+/// The folder of a training run: <c>run.yaml</c>, <c>metrics.jsonl</c>, <c>tensorboard/</c>, <c>checkpoints/step-NNNNNN/</c>, and at its root the model in
+/// Hugging Face's layout. A checkpoint is written beside its place, flushed and renamed, so that a kill at any moment leaves a usable one.
+/// </summary>
+public sealed class RunFolder : IDisposable
+{
+    private const string SettingsFile = "run.yaml", Metrics = "metrics.jsonl", Optimizer = "optimizer.safetensors", State = "state.json";
+
+    private static readonly JsonSerializerOptions s_json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    private readonly FileStream metrics;
+
+    private RunFolder(string path, FileStream metrics) => (Path, this.metrics) = (path, metrics);
+
+    /// <summary>The folder.</summary>
+    public string Path { get; }
+
+    /// <summary>Checkpoints, oldest first.</summary>
+    public IReadOnlyList<string> Checkpoints => CheckpointsIn(Path);
+
+    private static List<string> CheckpointsIn(string path) => Directory.Exists(System.IO.Path.Combine(path, "checkpoints"))
+        ? [.. Directory.GetDirectories(System.IO.Path.Combine(path, "checkpoints"), "step-*").Where(c => File.Exists(System.IO.Path.Combine(c, State))).OrderBy(StepOf)] : [];
+
+    private static long StepOf(string checkpoint) => long.TryParse(System.IO.Path.GetFileName(checkpoint)["step-".Length..], out var step) ? step : -1;
+
+    /// <summary>Whether a folder holds a run.</summary>
+    public static bool IsAt(string path) => File.Exists(System.IO.Path.Combine(path, SettingsFile));
+
+    /// <summary>The settings of a run that is to go on: its own, which <paramref name="sets"/> may only lengthen.</summary>
+    /// <param name="path">The run's folder.</param>
+    /// <param name="sets">Nothing but <c>train.steps</c> or <c>train.epochs</c>.</param>
+    /// <exception cref="InvalidDataException">No run there, or other keys.</exception>
+    public static T SettingsOf<T>(string path, IEnumerable<string> sets) where T : new()
+    {
+        if (!IsAt(path)) throw new InvalidDataException($"Found no run in {path}: it holds no {SettingsFile}. Expected the folder of a run that was begun (--out); leave --resume away to begin one.");
+        foreach (var set in sets)
+            if (!set.StartsWith("train.steps=", StringComparison.Ordinal) && !set.StartsWith("train.epochs=", StringComparison.Ordinal))
+                throw new InvalidDataException($"Found --set {set} together with --resume. Expected train.steps or train.epochs only: the rest stays as the run began. Begin a new run (another --out) for other settings.");
+        return RunFile.Load<T>(System.IO.Path.Combine(path, SettingsFile), sets);
+    }
+
+    /// <summary>Begins a run in a new or empty folder.</summary>
+    /// <exception cref="InvalidDataException">The folder holds something.</exception>
+    public static RunFolder Begin<T>(string path, T settings)
+    {
+        if (IsAt(path)) throw Occupied(path);
+        if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any()) throw new InvalidDataException($"Found files in {path} that are no run of Lect's. Expected a new or empty folder: choose another --out.");
+        Directory.CreateDirectory(path);
+        ModelFolder.WriteText(System.IO.Path.Combine(path, SettingsFile), RunFile.Write(settings));
+        return Open(path);
+    }
+
+    /// <summary>What is said where a new run would overwrite another.</summary>
+    public static InvalidDataException Occupied(string path) => new($"Found another run in {path}. Expected a new or empty folder: choose another --out, go on with that run by --resume, or remove it.");
+
+    /// <summary>Opens a run that was begun. One process at a time.</summary>
+    /// <exception cref="InvalidDataException">Another process works on it.</exception>
+    public static RunFolder Open(string path)
+    {
+        try { return new(path, new FileStream(System.IO.Path.Combine(path, Metrics), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read)); }
+        catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException) && File.Exists(System.IO.Path.Combine(path, Metrics))) { throw new InvalidDataException($"Found that another process works on the run in {path}. Wait for it, or stop it. ({e.Message})", e); }
+    }
+
+    /// <summary>Writes run.yaml: the settings with everything resolved that was left open.</summary>
+    public void SaveSettings<T>(T settings) => ModelFolder.WriteText(System.IO.Path.Combine(Path, SettingsFile), RunFile.Write(settings));
+
+    /// <summary>Goes back to the last checkpoint: fills the model's weights and the optimizer, and cuts the metrics behind it.</summary>
+    /// <returns>Where the run stands; <see cref="RunState.Start"/> where there is no checkpoint.</returns>
+    public RunState Restore(torch.nn.Module model, AdamW optimizer)
+    {
+        var state = RunState.Start;
+        if (Checkpoints is [.., var last])
+        {
+            state = JsonSerializer.Deserialize<RunState>(File.ReadAllText(System.IO.Path.Combine(last, State)))!;
+            ModelFolder.LoadWeights(model, Weights.Open(last), last);
+            optimizer.LoadState(Weights.Open(System.IO.Path.Combine(last, Optimizer)));
+        }
+        CutMetrics(state.Step);
+        return state;
+    }
+
+    /// <summary>The state of the last checkpoint, without loading it.</summary>
+    public static RunState LastState(string path) => CheckpointsIn(path) is [.., var last] ? JsonSerializer.Deserialize<RunState>(File.ReadAllText(System.IO.Path.Combine(last, State)))! : RunState.Start;
+
+    private void CutMetrics(long step)
+    {
+        metrics.Position = 0;
+        using var reader = new StreamReader(metrics, Encoding.UTF8, leaveOpen: true);
+        var kept = new StringBuilder();
+        while (reader.ReadLine() is { } line)
+            if (Parse(line) is { } json && (long?)json["step"] <= step && step > 0) kept.Append(line).Append('\n');
+        metrics.SetLength(0);
+        metrics.Write(Encoding.UTF8.GetBytes(kept.ToString()));
+        metrics.Flush();
+    }
+
+    private static JsonObject? Parse(string line)
+    {
+        try { return JsonNode.Parse(line) as JsonObject; }
+        catch (JsonException) { return null; }   // a line that a kill cut short
+    }
+
+    /// <summary>Appends one event.</summary>
+    public void Log(JsonObject line)
+    {
+        metrics.Write(Encoding.UTF8.GetBytes(line.ToJsonString(s_json) + "\n"));
+        metrics.Flush();
+    }
+
+    /// <summary>Lines of metrics.jsonl so far.</summary>
+    public IEnumerable<JsonObject> ReadMetrics() => File.Exists(System.IO.Path.Combine(Path, Metrics)) ? ReadShared().Select(Parse).OfType<JsonObject>() : [];
+
+    private IEnumerable<string> ReadShared()
+    {
+        using var reader = new StreamReader(new FileStream(System.IO.Path.Combine(Path, Metrics), FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+        while (reader.ReadLine() is { } line) yield return line;
+    }
+
+    /// <summary>Writes a checkpoint; keeps the last two and that of the best evaluation.</summary>
+    /// <param name="state">Where the run stands.</param>
+    /// <param name="saveModel">Writes the model into a folder.</param>
+    /// <param name="optimizer">Its moments.</param>
+    /// <exception cref="IOException">It cannot be written; the checkpoints before it are untouched.</exception>
+    public void Checkpoint(RunState state, Action<string> saveModel, AdamW optimizer)
+    {
+        var folder = System.IO.Path.Combine(Path, "checkpoints", $"step-{state.Step:000000}");
+        if (Directory.Exists(folder)) return;   // written by the evaluation of the same step, or before a kill
+        var temporary = System.IO.Path.Combine(Path, "checkpoints", "unfinished");
+        try
+        {
+            if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+            Directory.CreateDirectory(temporary);
+            saveModel(temporary);
+            SafeTensorsFile.Write(System.IO.Path.Combine(temporary, Optimizer), optimizer.State);
+            ModelFolder.WriteText(System.IO.Path.Combine(temporary, State), JsonSerializer.Serialize(state) + "\n");
+            Directory.Move(temporary, folder);
+        }
+        catch (IOException e)
+        {
+            if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+            throw new IOException($"The checkpoint of step {state.Step} could not be written: {e.Message} {(Checkpoints is [.., var last] ? $"The last whole one is {last}. Free space and go on with --resume." : "There is none before it. Free space and begin again with --resume.")}", e);
+        }
+        foreach (var old in Checkpoints.SkipLast(2).Where(c => StepOf(c) != state.BestStep)) Directory.Delete(old, recursive: true);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => metrics.Dispose();
+}

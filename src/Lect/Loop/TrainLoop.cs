@@ -1,0 +1,149 @@
+using System.Diagnostics;
+using System.Text.Json.Nodes;
+using Lect.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>What a recipe gives the loop.</summary>
+/// <typeparam name="TBatch">The examples of one forward pass; numbers, not tensors.</typeparam>
+public sealed record Training<TBatch>
+{
+    /// <summary>What is trained.</summary>
+    public required nn.Module Model { get; init; }
+    /// <summary>The micro-batches of a step, a function of its number alone (from 0).</summary>
+    public required Func<long, IReadOnlyList<TBatch>> Batches { get; init; }
+    /// <summary>How many labels of a micro-batch count: micro-batches are averaged by them.</summary>
+    public required Func<TBatch, long> Labels { get; init; }
+    /// <summary>scale * the sum of a micro-batch's losses, a scalar.</summary>
+    public required Func<TBatch, double, Tensor> Loss { get; init; }
+    /// <summary>Figures of the validation split by name, the one that decides first (lower is better); null: no evaluation.</summary>
+    public Func<IReadOnlyList<(string Name, double Value)>>? Evaluate { get; init; }
+    /// <summary>A text to look at after an evaluation.</summary>
+    public Func<string>? Sample { get; init; }
+    /// <summary>Writes the model folder.</summary>
+    public required Action<string> Save { get; init; }
+    /// <summary>Where gradients are summed over processes before a step; null: there is one process.</summary>
+    public Action<IReadOnlyList<Tensor>>? SumGradients { get; init; }
+}
+
+/// <summary>What happened: a line of metrics, and what a person may want to see beside it.</summary>
+/// <param name="Metrics">The line as metrics.jsonl has it.</param>
+/// <param name="Step">Optimizer steps taken.</param>
+/// <param name="Steps">Of how many.</param>
+/// <param name="Remaining">Time left at the pace of now.</param>
+public sealed record TrainEvent(JsonObject Metrics, long Step, long Steps, TimeSpan Remaining);
+
+/// <summary>The loop of every recipe: micro-batches, gradients, clipping, AdamW, metrics, evaluation, checkpoints; stops and goes on exactly.</summary>
+public static class TrainLoop
+{
+    /// <summary>Trains from the run's last checkpoint to its last step.</summary>
+    /// <param name="training">Model, data and loss.</param>
+    /// <param name="config">The loop's keys; <see cref="LoopConfig.Steps"/> is set.</param>
+    /// <param name="seed">Of the run.</param>
+    /// <param name="run">Its folder.</param>
+    /// <param name="report">Told each line of metrics.</param>
+    /// <param name="stop">Stops after the step in work, with a checkpoint.</param>
+    /// <returns>Where the run stands: at its end.</returns>
+    /// <exception cref="OperationCanceledException">It was stopped; the checkpoint is written.</exception>
+    /// <exception cref="ArithmeticException">The loss is no number any more.</exception>
+    public static RunState Run<TBatch>(Training<TBatch> training, LoopConfig config, long seed, RunFolder run, Action<TrainEvent>? report = null, CancellationToken stop = default)
+    {
+        using var optimizer = new AdamW(training.Model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)), config.WeightDecay, config.Beta1, config.Beta2, config.Epsilon);
+        using var events = new EventLog(run);
+        return new State<TBatch>(training, config, seed, run, optimizer, events, report).Run(stop);
+    }
+
+    private sealed class State<TBatch>(Training<TBatch> training, LoopConfig config, long seed, RunFolder run, AdamW optimizer, EventLog events, Action<TrainEvent>? report)
+    {
+        private readonly long steps = config.Steps!.Value;
+        private readonly Schedule rates = config.Rates;
+        private readonly Stopwatch pace = new();
+        private RunState state = RunState.Start;
+        private long firstStep, tokensSince;
+        private TimeSpan timeSince;
+
+        public RunState Run(CancellationToken stop)
+        {
+            state = run.Restore(training.Model, optimizer);
+            events.Begin();
+            firstStep = state.Step;
+            if (state.Step > 0) Publish(state.Step == steps);   // a kill may have come between the checkpoint and this
+            while (state.Step < steps)
+            {
+                pace.Start();
+                var (loss, norm, rate) = Step();
+                pace.Stop();
+                if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new ArithmeticException($"Found a loss of {loss} and a gradient norm of {norm} at step {state.Step}. Expected finite numbers: lower train.lr, lengthen train.warmup, or set train.clip. The checkpoints before this step are whole.");
+                var last = state.Step == steps;
+                if (state.Step % config.LogEvery == 0 || last) LogStep(loss, norm, rate);
+                var best = (Due(config.EvalEvery) || (last && config.EvalEvery > 0)) && Evaluate();
+                if (best || last || Due(config.CheckpointEvery) || stop.IsCancellationRequested) run.Checkpoint(state, training.Save, optimizer);
+                Publish(last);
+                if (!last) stop.ThrowIfCancellationRequested();
+            }
+            return state;
+        }
+
+        private bool Due(long every) => every > 0 && state.Step % every == 0;
+
+        // The model folder at the root: the best by evaluation, else the last.
+        private void Publish(bool last)
+        {
+            if (state.BestStep == state.Step || (last && state.BestStep < 0)) training.Save(run.Path);
+        }
+
+        private (double Loss, double Norm, double Rate) Step()
+        {
+            training.Model.train();
+            var batches = training.Batches(state.Step);
+            var labels = batches.Sum(training.Labels);
+            double loss = 0;
+            optimizer.ZeroGradients();
+            for (var i = 0; i < batches.Count; i++)
+            {
+                using var scope = NewDisposeScope();
+                random.manual_seed(Seeds.For(seed, "dropout", state.Step, i));   // libtorch's dropout draws from the default stream only
+                var part = training.Loss(batches[i], 1.0 / labels);
+                part.backward();
+                loss += part.item<float>();
+            }
+            training.SumGradients?.Invoke(optimizer.Gradients());
+            var norm = optimizer.ClipGradients(config.Clip > 0 ? config.Clip : double.PositiveInfinity);
+            var rate = rates.At(state.Step);
+            optimizer.Step(rate);
+            state = state with { Step = state.Step + 1, Tokens = state.Tokens + labels };
+            tokensSince += labels;
+            return (loss, norm, rate);
+        }
+
+        private void LogStep(double loss, double norm, double rate)
+        {
+            var speed = tokensSince / Math.Max(1e-9, (pace.Elapsed - timeSince).TotalSeconds);
+            (tokensSince, timeSince) = (0, pace.Elapsed);
+            Log(new() { ["step"] = state.Step, ["loss"] = loss, ["lr"] = rate, ["grad_norm"] = norm, ["tokens"] = state.Tokens, ["tokens_per_second"] = Math.Round(speed, 1) });
+        }
+
+        private bool Evaluate()
+        {
+            if (training.Evaluate is null) return false;
+            training.Model.eval();
+            var figures = training.Evaluate();
+            var line = new JsonObject { ["step"] = state.Step };
+            foreach (var (name, value) in figures) line[name] = value;
+            var isBest = figures[0].Value < state.Best;
+            if (isBest) state = state with { Best = figures[0].Value, BestStep = state.Step };
+            if (training.Sample?.Invoke() is { } sample) line["sample"] = sample;
+            Log(line);
+            return isBest;
+        }
+
+        private void Log(JsonObject line)
+        {
+            run.Log(line);
+            events.Write(line);
+            report?.Invoke(new(line, state.Step, steps, (steps - state.Step) * pace.Elapsed / Math.Max(1, state.Step - firstStep)));
+        }
+    }
+}
