@@ -7,8 +7,8 @@ namespace Lect;
 /// <summary>lect generate: continues prompts.</summary>
 internal static class GenerateCommand
 {
-    private static readonly Option<string> s_model = new("--model") { Description = "Model folder", Required = true };
-    private static readonly Option<string> s_device = new("--device") { Description = "auto, cpu, cuda, cuda:N or mps", DefaultValueFactory = _ => "auto" };
+    private static readonly Option<string> s_model = Screen.Model();
+    private static readonly Option<string> s_device = Screen.Device();
     private static readonly Option<int?> s_maxNewTokens = new("--max-new-tokens") { Description = "Tokens to add at most" };
     private static readonly Option<bool> s_greedy = new("--greedy") { Description = "Always the most probable token" };
     private static readonly Option<int?> s_beams = new("--beams") { Description = "Hypotheses of beam search" };
@@ -73,7 +73,7 @@ internal static class GenerateCommand
         if (line["messages"] is not null) throw new InvalidDataException("found \"messages\". This version of Lect has no chat templates yet: give \"prompt\" or \"ids\".");
         var ids = JsonLines.Ids(line, "prompt", model.Encode);
         var answers = Enumerable.Range(0, samples).Select(s => Json(model.Generate(ids, options, Seeds.For(number, "sample", s)))).ToList();
-        return TokenizerCommands.Echo(line, samples == 1 ? answers[0] : new() { ["samples"] = new JsonArray([.. answers]) });
+        return JsonLines.Echo(line, samples == 1 ? answers[0] : new() { ["samples"] = new JsonArray([.. answers]) });
     }
 
     private static JsonObject Json(Generated g) => new() { ["ids"] = JsonLines.Array(g.Ids), ["text"] = g.Text, ["finish_reason"] = g.FinishReason, ["logprobs"] = JsonLines.Array(g.LogProbs) };

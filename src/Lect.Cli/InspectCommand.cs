@@ -10,7 +10,7 @@ internal static class InspectCommand
     public static Command Create()
     {
         var path = new Argument<string>("path") { Description = "A safetensors file or a model folder" };
-        var json = new Option<bool>("--json") { Description = "One JSON object on standard output" };
+        var json = Screen.Json();
         var command = new Command("inspect", "Tensors, shapes and memory of a checkpoint. Example: lect inspect my-model") { path, json };
         command.SetAction(int (parsed) =>
         {

@@ -73,5 +73,12 @@ internal sealed class JsonLines
         : line[key] is JsonValue value ? encode((string)value!)
         : throw new InvalidDataException($"found neither \"{key}\" nor \"ids\".");
 
+    /// <summary>The line's "id" goes with its answer.</summary>
+    public static JsonObject Echo(JsonObject line, JsonObject answer)
+    {
+        if (line["id"] is { } id) answer["id"] = id.DeepClone();
+        return answer;
+    }
+
     public static JsonArray Array<T>(IEnumerable<T> values) => new([.. values.Select(v => (JsonNode?)JsonValue.Create(v))]);
 }

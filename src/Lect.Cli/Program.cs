@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using System.Globalization;
 using Lect;
 
@@ -8,15 +9,25 @@ Console.OutputEncoding = new System.Text.UTF8Encoding(encoderShouldEmitUTF8Ident
 
 var root = new RootCommand("lect: language models in .NET, from word2vec to RLHF")
 {
-    DataCommands.Create(), TokenizerCommands.Create(), TrainCommands.Create(), GenerateCommand.Create(), ScoreCommand.Create(), InspectCommand.Create(), Screen.Verbose,
+    DemoCommand.Create(), DataCommands.Create(), TokenizerCommands.Create(), TrainCommands.Create(), GenerateCommand.Create(), ScoreCommand.Create(),
+    ClassifyCommand.Create(), EvaluateCommands.Create(), InspectCommand.Create(), CompletionCommand.Create(), Screen.Verbose,
 };
 var parsed = root.Parse(args);
-if (parsed.Errors.Count > 0)
+if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction)
 {
     foreach (var error in parsed.Errors) Console.Error.WriteLine(error.Message);
     Console.Error.WriteLine($"Try: lect {string.Join(' ', args.TakeWhile(a => !a.StartsWith('-')).Take(2))} --help");
     return 2;
 }
-try { return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null }); }
+// System.CommandLine calls the program by its assembly (Lect.Cli); people type lect.
+using var help = parsed.Action is HelpAction ? new StringWriter() : null;
+var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
+if (help is not null) configuration.Output = help;
+try
+{
+    var code = await parsed.InvokeAsync(configuration);
+    Console.Out.Write(help?.ToString().Replace(root.Name, "lect", StringComparison.Ordinal));
+    return code;
+}
 catch (OperationCanceledException) { return 130; }
 catch (Exception e) { return Screen.Report(e, parsed.GetValue(Screen.Verbose)); }

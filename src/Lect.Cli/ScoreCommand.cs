@@ -9,8 +9,8 @@ internal static class ScoreCommand
 {
     public static Command Create()
     {
-        var modelOption = new Option<string>("--model") { Description = "Model folder", Required = true };
-        var device = new Option<string>("--device") { Description = "auto, cpu, cuda, cuda:N or mps", DefaultValueFactory = _ => "auto" };
+        var modelOption = Screen.Model();
+        var device = Screen.Device();
         var command = new Command("score", "Log-probability of each token of a text. Example: lect score --model gpt2 \"The cat sat on the mat\"") { modelOption, device };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
@@ -24,6 +24,6 @@ internal static class ScoreCommand
     private static JsonObject Answer(LanguageModel model, JsonObject line)
     {
         var scored = model.Score(JsonLines.Ids(line, "text", model.Encode));
-        return TokenizerCommands.Echo(line, new() { ["ids"] = JsonLines.Array(scored.Ids), ["logprobs"] = JsonLines.Array(scored.LogProbs), ["total"] = scored.Total });
+        return JsonLines.Echo(line, new() { ["ids"] = JsonLines.Array(scored.Ids), ["logprobs"] = JsonLines.Array(scored.LogProbs), ["total"] = scored.Total });
     }
 }

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.Globalization;
+using System.Text.Json.Nodes;
 
 namespace Lect;
 
@@ -6,6 +8,24 @@ namespace Lect;
 internal static class Screen
 {
     public static Option<bool> Verbose { get; } = new("--verbose") { Description = "Show where an error came from", Recursive = true };
+
+    public static Option<string> Model() => new("--model") { Description = "Model folder", Required = true };
+
+    public static Option<string> Device() => new("--device") { Description = "auto, cpu, cuda, cuda:N or mps", DefaultValueFactory = _ => "auto" };
+
+    public static Option<string[]> Sets() => new("--set") { Description = "key=value, wins over the file: --set train.lr=1e-3 data.path=my.txt", AllowMultipleArgumentsPerToken = true };
+
+    /// <summary>A run file by its path, or one of those that come with the tool.</summary>
+    public static string? ConfigFile(string? path) => path is not null && !File.Exists(path) && Path.Combine(AppContext.BaseDirectory, path) is var shipped && File.Exists(shipped) ? shipped : path;
+
+    public static Option<bool> Json() => new("--json") { Description = "One JSON object on standard output" };
+
+    /// <summary>Prints figures by their names: one JSON object, or a line each.</summary>
+    public static void Figures(bool json, IReadOnlyList<(string Name, JsonNode Value)> figures)
+    {
+        if (json) Console.WriteLine(new JsonObject(figures.Select(f => KeyValuePair.Create(f.Name, (JsonNode?)f.Value))).ToJsonString());
+        else foreach (var (name, value) in figures) Console.WriteLine($"{name.PadRight(figures.Max(f => f.Name.Length))}  {(value.GetValue<object>() is double d ? d.ToString("0.####", CultureInfo.InvariantCulture) : value)}");
+    }
 
     /// <summary>Prints an error and gives the exit code: 2 for input that cannot be used, 1 for anything else.</summary>
     public static int Report(Exception e, bool verbose)

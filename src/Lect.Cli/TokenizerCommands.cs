@@ -28,7 +28,7 @@ internal static class TokenizerCommands
     private static JsonObject Encoded(Tokenizer tokenizer, JsonObject line)
     {
         var found = tokenizer.Encode((string?)line["text"] ?? throw new InvalidDataException("found no \"text\"."), (string?)line["text_pair"]);
-        return Echo(line, new()
+        return JsonLines.Echo(line, new()
         {
             ["ids"] = JsonLines.Array(found.Ids),
             ["tokens"] = JsonLines.Array(found.Tokens),
@@ -49,7 +49,7 @@ internal static class TokenizerCommands
         {
             var tokenizer = Tokenizer.Load(parsed.GetValue(tokenizerOption)!);
             int[] Ids(JsonObject line) => JsonLines.Ids(line, "ids", text => [.. text.Split([' ', ','], StringSplitOptions.RemoveEmptyEntries).Select(int.Parse)]);
-            return lines.Run(parsed, (line, _) => Echo(line, new() { ["text"] = tokenizer.Decode(Ids(line), parsed.GetValue(skipSpecial)) }), o => (string)o["text"]!);
+            return lines.Run(parsed, (line, _) => JsonLines.Echo(line, new() { ["text"] = tokenizer.Decode(Ids(line), parsed.GetValue(skipSpecial)) }), o => (string)o["text"]!);
         });
         return command;
     }
@@ -108,11 +108,5 @@ internal static class TokenizerCommands
             Console.WriteLine("e.g. " + string.Join('|', tokenizer.EncodeIds(sample).Select(id => tokenizer.Decode([id]))));
         }
         Console.WriteLine($"Next: lect tokenizer encode --tokenizer {folder} \"What does String.Trim do?\"");
-    }
-
-    internal static JsonObject Echo(JsonObject line, JsonObject answer)
-    {
-        if (line["id"] is { } id) answer["id"] = id.DeepClone();
-        return answer;
     }
 }

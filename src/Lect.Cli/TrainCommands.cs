@@ -1,8 +1,6 @@
 using System.CommandLine;
-using System.Runtime.InteropServices;
 using System.Text.Encodings.Web;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 
 namespace Lect;
 
@@ -23,7 +21,7 @@ internal static class TrainCommands
     {
         var config = new Option<string>("--config", "-c") { Description = "Run file (YAML); without one every key has its default" };
         var output = new Option<string>("--out") { Description = "Folder of the run", Required = true };
-        var sets = new Option<string[]>("--set") { Description = "key=value, wins over the file: --set train.lr=1e-3 --set data.path=my.txt", AllowMultipleArgumentsPerToken = true };
+        var sets = Screen.Sets();
         var resume = new Option<bool>("--resume") { Description = "Go on with the run in --out from its last checkpoint" };
         var json = new Option<bool>("--json") { Description = "Lines of metrics on standard output" };
         var command = new Command(name, description) { config, output, sets, resume, json };
@@ -46,35 +44,10 @@ internal static class TrainCommands
 
     private static TConfig Settings<TConfig>(string? config, string folder, string[] sets, bool resume) where TConfig : new()
     {
-        if (!resume) return RunFolder.IsAt(folder) ? throw RunFolder.Occupied(folder) : RunFile.Load<TConfig>(config, sets);
-        return RunFolder.IsAt(folder) || config is null ? RunFolder.SettingsOf<TConfig>(folder, sets) : RunFile.Load<TConfig>(config, sets);
+        if (!resume) return RunFolder.IsAt(folder) ? throw RunFolder.Occupied(folder) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
+        return RunFolder.IsAt(folder) || config is null ? RunFolder.SettingsOf<TConfig>(folder, sets) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
     }
 
     private static string Summary(RunState state, string folder) => $"done: {state.Step} steps, {state.Tokens:N0} tokens; "
         + (state.BestStep >= 0 ? FormattableString.Invariant($"best validation loss {state.Best:0.0000} at step {state.BestStep}; ") : "") + $"model in {folder}\nNext: lect generate --model {folder} --temperature 0.8 \"The \"";
-
-    /// <summary>Ctrl+C and SIGTERM ask for an end after the step in work; a second Ctrl+C ends at once.</summary>
-    private sealed class StopSignals : IDisposable
-    {
-        private readonly CancellationTokenSource source = new();
-        private readonly PosixSignalRegistration[] registrations;
-
-        public StopSignals() => registrations = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(s => PosixSignalRegistration.Create(s, Stop))];
-
-        public CancellationToken Token => source.Token;
-
-        private void Stop(PosixSignalContext context)
-        {
-            if (source.IsCancellationRequested) return;
-            context.Cancel = true;
-            Console.Error.WriteLine("\nlect: stopping after this step, with a checkpoint (once more: at once)");
-            source.Cancel();
-        }
-
-        public void Dispose()
-        {
-            foreach (var registration in registrations) registration.Dispose();
-            source.Dispose();
-        }
-    }
 }

@@ -44,14 +44,6 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name)
         return Head(Hidden(ids_BT, real_BS, positions_BT, cache, sink)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Refuses ids that the embeddings have no row for.</summary>
-    /// <exception cref="InvalidDataException">The first such id.</exception>
-    internal void CheckIds(int[] ids)
-    {
-        foreach (var id in ids)
-            if ((uint)id >= VocabularySize) throw new InvalidDataException($"Found the id {id}. Expected 0 to {VocabularySize - 1}: the model's vocabulary has {VocabularySize} tokens.");
-    }
-
     /// <summary>The output layer alone: [..., C] to [..., V] fp32.</summary>
     public Tensor Head(Tensor hidden) => Projection.OutIn(hidden, HeadWeight, null, Compute).to(ScalarType.Float32);
 

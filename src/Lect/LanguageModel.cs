@@ -58,8 +58,7 @@ public sealed class LanguageModel : IDisposable
     public static LanguageModel Load(string folder, string device = "auto")
     {
         var model = ModelFolder.Load(folder, Devices.Choose(device));
-        var hasTokenizer = File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "vocab.json"));
-        return new(model, hasTokenizer ? Tokenizer.Load(folder) : null, ReadDefaults(folder, model.ConfigJson));
+        return new(model, Tokenizer.LoadIfThere(folder), ReadDefaults(folder, model.ConfigJson));
     }
 
     private static GenerationOptions ReadDefaults(string folder, JsonObject config)
@@ -94,11 +93,12 @@ public sealed class LanguageModel : IDisposable
 
     private static int[] Ids(JsonNode? node) => node switch { null => [], JsonArray list => [.. list.Select(n => (int)n!)], _ => [(int)node] };
 
+    /// <summary>Number of parameters.</summary>
+    public long ParameterCount => Model.parameters().Sum(p => p.numel());
+
     /// <summary>Ids of a prompt.</summary>
     /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>
-    public int[] Encode(string text) => Tokenizer is null
-        ? throw new InvalidDataException("Found a text, but the model folder holds no tokenizer. Give token ids (\"ids\") instead, or put a tokenizer.json into the folder.")
-        : Tokenizer.EncodeIds(text);
+    public int[] Encode(string text) => (Tokenizer ?? throw Tokenizer.Missing()).EncodeIds(text);
 
     /// <summary>Streams an answer, piece by piece; no character is ever broken.</summary>
     /// <param name="prompt">Text to continue.</param>
@@ -107,7 +107,7 @@ public sealed class LanguageModel : IDisposable
     {
         options ??= Defaults;
         if (options.Beams > 1) throw new InvalidDataException("Found beam search, which knows its text only at the end. Use Generate, or beams = 1 to stream.");
-        var text = new DecodeStream(Tokenizer ?? throw new InvalidDataException("Found a model folder without a tokenizer. Streaming text needs one."), skipSpecialTokens: true);
+        var text = new DecodeStream(Tokenizer ?? throw Tokenizer.Missing(), skipSpecialTokens: true);
         var stop = new StopText(options.Stop);
         foreach (var token in Lect.Models.Generator.Stream(Model, [Fit(Encode(prompt), options)], options.Decoding))
         {
@@ -161,7 +161,7 @@ public sealed class LanguageModel : IDisposable
     {
         if (ids.Length == 0) throw new InvalidDataException("Found nothing to score. Expected at least one token.");
         if (ids.Length > Model.ContextLength) throw new InvalidDataException($"Found {ids.Length} tokens. Expected at most {Model.ContextLength}, the model's context. Score shorter pieces, or use 'lect evaluate perplexity'.");
-        Model.CheckIds(ids);
+        Vocabulary.Check(ids, Model.VocabularySize);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var logProbs = new double?[ids.Length];

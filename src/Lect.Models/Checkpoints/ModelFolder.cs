@@ -16,11 +16,39 @@ public static class ModelFolder
     public static CausalLanguageModel Create(JsonObject config, Device? device = null, string source = "config.json")
     {
         TorchNative.Load();
+        if (Architecture(config).EndsWith("ForSequenceClassification", StringComparison.Ordinal)) throw new InvalidDataException($"{source}: found a {Architecture(config)}. Expected a language model; a classifier is for 'lect classify'.");
         return (string?)config["model_type"] switch
         {
             "gpt2" => new Gpt2(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), source), device),
-            var other => throw new InvalidDataException($"{source}: found model_type '{other}'. This version of Lect knows gpt2."),
+            var other => throw Unknown(other, source),
         };
+    }
+
+    private static string Architecture(JsonObject config) => (config["architectures"] as JsonArray)?.Select(a => (string?)a).FirstOrDefault() ?? "";
+
+    private static InvalidDataException Unknown(string? modelType, string source) => new($"{source}: found model_type '{modelType}'. This version of Lect knows gpt2.");
+
+    /// <summary>Opens a folder with a model that scores whole sequences.</summary>
+    /// <exception cref="InvalidDataException">Something is missing, damaged, or the model is of another kind.</exception>
+    public static SequenceClassifier LoadClassifier(string folder, Device? device = null)
+    {
+        TorchNative.Load();
+        var path = Path.Combine(folder, "config.json");
+        var config = ModelConfig.ReadFile(path);
+        if (!Architecture(config).EndsWith("ForSequenceClassification", StringComparison.Ordinal)) throw new InvalidDataException($"{path}: found {(Architecture(config) is { Length: > 0 } a ? "a " + a : "no architecture")}. Expected a model for sequence classification, which has a 'score' or 'classifier' layer.");
+        SequenceClassifier model = (string?)config["model_type"] switch
+        {
+            "gpt2" => new Gpt2Classifier(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), path), device),
+            var other => throw Unknown(other, path),
+        };
+        return Filled(model, folder);
+    }
+
+    private static T Filled<T>(T model, string folder) where T : nn.Module
+    {
+        LoadWeights(model, Weights.Open(folder), folder);
+        model.eval();
+        return model;
     }
 
     // Files from before 2019's end call the number of positions n_ctx.
@@ -42,10 +70,7 @@ public static class ModelFolder
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
         if (dropout is not null) foreach (var key in config.Select(p => p.Key).Where(k => k.EndsWith("_pdrop", StringComparison.Ordinal)).ToList()) config[key] = dropout;
-        var model = Create(config, device, path);
-        LoadWeights(model, Weights.Open(folder), folder);
-        model.eval();
-        return model;
+        return Filled(Create(config, device, path), folder);
     }
 
     /// <summary>Fills a model's parameters; every one must be there, in its shape. Causal-mask buffers of old files are left out.</summary>

@@ -36,7 +36,7 @@ public static class Generator
     {
         if (prompt.Length == 0) throw new InvalidDataException("Found an empty prompt. Expected at least one token to continue from (for text from nothing, give the model's begin or end-of-text token).");
         if (prompt.Length >= model.ContextLength) throw new InvalidDataException($"Found a prompt of {prompt.Length} tokens. Expected fewer than {model.ContextLength}, the model's context. Shorten it, or pass --truncate to keep its last tokens.");
-        model.CheckIds(prompt);
+        Vocabulary.Check(prompt, model.VocabularySize);
     }
 
     // A dispose scope is tied to its thread and must not stay open across a yield: each step is one call.

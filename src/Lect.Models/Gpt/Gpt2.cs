@@ -123,6 +123,44 @@ public sealed class Gpt2 : CausalLanguageModel
     }
 }
 
+/// <summary>GPT-2 with one score a label, read at the last real token (Hugging Face's GPT2ForSequenceClassification).</summary>
+public sealed class Gpt2Classifier : SequenceClassifier
+{
+    private readonly Gpt2Model transformer;
+    private readonly Linear score;
+
+    /// <summary>A model without weights.</summary>
+    /// <param name="config">Sizes, and <c>id2label</c>.</param>
+    /// <param name="device">Where.</param>
+    public Gpt2Classifier(Gpt2Config config, Device? device = null) : base("GPT2ForSequenceClassification")
+    {
+        Config = config.Validate();
+        transformer = new Gpt2Model(config, device ?? CPU);
+        score = nn.Linear(config.NEmbd, Labels.Count, hasBias: false, device: device ?? CPU);
+        RegisterComponents();
+        this.OwnParameters();
+    }
+
+    /// <summary>Its configuration.</summary>
+    public Gpt2Config Config { get; }
+    /// <inheritdoc/>
+    public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt2", "GPT2ForSequenceClassification");
+    /// <inheritdoc/>
+    public override long VocabularySize => Config.VocabSize;
+    /// <inheritdoc/>
+    public override long ContextLength => Config.NPositions;
+
+    /// <inheritdoc/>
+    public override Tensor Logits(Tensor ids_BT, Tensor? real_BT = null)
+    {
+        using var scope = NewDisposeScope();
+        var positions_BT = real_BT is null ? null : Masks.Positions(real_BT);
+        var x_BTC = transformer.forward(ids_BT, real_BT, positions_BT, null, null, ComputeType.Float32);
+        var last_B = real_BT is null ? full([ids_BT.shape[0]], ids_BT.shape[1] - 1, dtype: ScalarType.Int64) : (real_BT * arange(real_BT.shape[1], device: real_BT.device)).argmax(1);
+        return score.forward(x_BTC[arange(ids_BT.shape[0]), last_B]).MoveToOuterDisposeScope();
+    }
+}
+
 /// <summary>The decoder without a head.</summary>
 internal sealed class Gpt2Model : nn.Module
 {

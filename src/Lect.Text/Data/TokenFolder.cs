@@ -111,13 +111,14 @@ public sealed class TokenFolder
     public TokenIds Ids(CorpusSplit split) => new(System.IO.Path.Combine(Path, Name(split) + ".bin"), Count(split).Tokens, meta.BytesAToken);
 }
 
-/// <summary>Token ids mapped from a file. Safe to read from many threads.</summary>
+/// <summary>Token ids, mapped from a file or in memory. Safe to read from many threads.</summary>
 public sealed unsafe class TokenIds : IDisposable
 {
     private readonly MemoryMappedFile? file;
     private readonly MemoryMappedViewAccessor? view;
     private readonly byte* start;
     private readonly int size;
+    private readonly int[] held = [];
 
     internal TokenIds(string path, long count, int size)
     {
@@ -128,16 +129,19 @@ public sealed unsafe class TokenIds : IDisposable
         view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
     }
 
+    /// <summary>Ids in memory.</summary>
+    public TokenIds(int[] ids) => (held, Count) = (ids, ids.Length);
+
     /// <summary>How many.</summary>
     public long Count { get; }
 
     /// <summary>Copies ids from a place on.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">Not all of them are in the file.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">Not all of them are there.</exception>
     public void Read(long at, Span<long> into)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(at);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(at + into.Length, Count, nameof(at));
-        for (var i = 0; i < into.Length; i++) into[i] = size == 2 ? ((ushort*)start)[at + i] : ((int*)start)[at + i];
+        for (var i = 0; i < into.Length; i++) into[i] = view is null ? held[at + i] : size == 2 ? ((ushort*)start)[at + i] : ((int*)start)[at + i];
     }
 
     /// <inheritdoc/>

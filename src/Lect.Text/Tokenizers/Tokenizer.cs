@@ -160,6 +160,13 @@ public sealed class Tokenizer
     /// <exception cref="InvalidDataException">The file is missing, damaged, or uses a component that this version does not know.</exception>
     public static Tokenizer Load(string path) => TokenizerFile.Load(path);
 
+    /// <summary>Opens the tokenizer of a model folder; null where it has none.</summary>
+    /// <exception cref="InvalidDataException">It has one that cannot be read.</exception>
+    public static Tokenizer? LoadIfThere(string folder) => File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "vocab.json")) ? Load(folder) : null;
+
+    /// <summary>What is said where a text meets a model folder without a tokenizer.</summary>
+    public static InvalidDataException Missing() => new("Found a text, but the model folder holds no tokenizer. Give token ids (\"ids\") instead, or put a tokenizer.json into the folder.");
+
     /// <summary>Writes tokenizer.json (and vocab.json and merges.txt for byte-level BPE) into a folder, as Hugging Face reads them.</summary>
     public void Save(string folder) => TokenizerFile.Save(this, folder);
 }

@@ -81,16 +81,30 @@ public sealed class PackedBatches
         return new(input, labels, starts.Length);
     }
 
-    /// <summary>A whole split, each token predicted once, in blocks without overlap; the last one may be shorter.</summary>
+    /// <summary>A whole split, each token but the first predicted once, in blocks of T; the last one may be shorter.</summary>
     /// <param name="ids">The split.</param>
     /// <param name="block">T.</param>
     /// <param name="rows">Rows of a batch.</param>
+    /// <param name="stride">Tokens that a block predicts anew; absent: T, so that blocks do not overlap.</param>
     /// <param name="most">Stops after so many tokens; 0: all.</param>
-    public static IEnumerable<TokenBatch> InOrder(TokenIds ids, int block, int rows, long most = 0)
+    public static IEnumerable<TokenBatch> InOrder(TokenIds ids, int block, int rows, int? stride = null, long most = 0)
     {
-        var last = Math.Min(ids.Count - 1, most > 0 ? most : long.MaxValue);
-        var whole = last / block;
-        for (long at = 0; at < whole; at += rows) yield return Rows(ids, [.. Enumerable.Range(0, (int)Math.Min(rows, whole - at)).Select(r => (at + r) * block)], block);
-        if (whole * block < last) yield return Rows(ids, [whole * block], (int)(last - whole * block));
+        var (last, step) = (Math.Min(ids.Count - 1, most > 0 ? most : long.MaxValue), stride ?? block);
+        var whole = last < block ? 0 : (last - block) / step + 1;
+        for (long at = 0; at < whole; at += rows)
+            yield return Fresh(Rows(ids, [.. Enumerable.Range(0, (int)Math.Min(rows, whole - at)).Select(r => (at + r) * step)], block), step, skipsFirst: at > 0);
+        var done = whole == 0 ? 0 : (whole - 1) * step + block;
+        if (done >= last) yield break;
+        var start = whole == 0 ? 0 : Math.Max(0, last - block);
+        if (step == block) start = done;
+        yield return Fresh(Rows(ids, [start], (int)(last - start)), (int)(last - done), skipsFirst: true);
+    }
+
+    // Only the last `fresh` labels of a row count; the stream's first row counts whole.
+    private static TokenBatch Fresh(TokenBatch batch, int fresh, bool skipsFirst)
+    {
+        var length = batch.Labels.Length / batch.Rows;
+        for (var r = skipsFirst ? 0 : 1; r < batch.Rows; r++) batch.Labels.AsSpan(r * length, length - fresh).Fill(-100);
+        return batch;
     }
 }

@@ -62,7 +62,7 @@ public sealed record TextDataConfig
 }
 
 /// <summary>Text to token ids: once a run, kept in its folder.</summary>
-internal static class TextData
+public static class TextData
 {
     /// <summary>The tokenizer and the tokens of a run: prepared data as they are, those of an earlier start of this run, or new ones.</summary>
     /// <param name="data">Where the text is.</param>
@@ -70,20 +70,32 @@ internal static class TextData
     /// <param name="modelPath">A model that is continued, whose tokenizer is taken where none is named.</param>
     /// <param name="folder">The run's.</param>
     /// <param name="note">Told what is being done.</param>
-    public static (Tokenizer, TokenFolder) Prepare(TextDataConfig data, TokenizerConfig tokenizer, string? modelPath, string folder, Action<string>? note)
+    internal static (Tokenizer, TokenFolder) Prepare(TextDataConfig data, TokenizerConfig tokenizer, string? modelPath, string folder, Action<string>? note)
     {
         var here = System.IO.Path.Combine(folder, "data");
         if (TokenFolder.IsAt(here)) return Open(here);
         var given = tokenizer.Path ?? (tokenizer.Kind is null && tokenizer.Size is null ? modelPath : null);
         if (data.Path is { } prepared && TokenFolder.IsAt(prepared)) return Check(Open(prepared), given);
-        if (given is null) note?.Invoke($"learning a tokenizer from {Describe(data)}");
-        var chosen = given is not null ? Tokenizer.Load(given) : tokenizer.Train(data.Documents().Where(d => d.Split == CorpusSplit.Train).Select(d => d.Text));
+        var chosen = Chosen(data, tokenizer, given, note);
         note?.Invoke($"reading {Describe(data)}");
         return (chosen, Write(here, data, chosen));
     }
 
-    /// <summary>Writes a folder of tokens together with their tokenizer.</summary>
-    public static TokenFolder Write(string folder, TextDataConfig data, Tokenizer tokenizer)
+    /// <summary>Prepared data in a folder of their own, for many runs.</summary>
+    /// <param name="data">Where the text is.</param>
+    /// <param name="tokenizer">Which vocabulary.</param>
+    /// <param name="folder">Where to write: ids and tokenizer.</param>
+    /// <param name="note">Told what is being done.</param>
+    public static TokenFolder Prepare(TextDataConfig data, TokenizerConfig tokenizer, string folder, Action<string>? note = null) => Write(folder, data, Chosen(data, tokenizer, tokenizer.Path, note));
+
+    private static Tokenizer Chosen(TextDataConfig data, TokenizerConfig tokenizer, string? given, Action<string>? note)
+    {
+        if (given is not null) return Tokenizer.Load(given);
+        note?.Invoke($"learning a tokenizer from {Describe(data)}");
+        return tokenizer.Train(data.Documents().Where(d => d.Split == CorpusSplit.Train).Select(d => d.Text));
+    }
+
+    private static TokenFolder Write(string folder, TextDataConfig data, Tokenizer tokenizer)
     {
         tokenizer.Save(folder);
         var tokens = TokenFolder.Write(folder, data.Documents(), tokenizer);
@@ -96,5 +108,5 @@ internal static class TextData
         given is null || Tokenizer.Load(given).VocabularySize == prepared.Tokenizer.VocabularySize ? prepared
         : throw new InvalidDataException($"Found prepared data of another vocabulary ({prepared.Tokenizer.VocabularySize} tokens) than {given}. Expected the same tokenizer: prepare the data again with --tokenizer {given}.");
 
-    public static string Describe(TextDataConfig data) => data.Path ?? "the documentation of the .NET SDK";
+    private static string Describe(TextDataConfig data) => data.Path ?? "the documentation of the .NET SDK";
 }

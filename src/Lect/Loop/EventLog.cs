@@ -16,7 +16,7 @@ internal sealed class EventLog(RunFolder run) : IDisposable
     {
         if (Directory.Exists(Folder)) Directory.Delete(Folder, recursive: true);
         writer = torch.utils.tensorboard.SummaryWriter(Folder);
-        foreach (var line in run.ReadMetrics()) Write(line);
+        foreach (var line in RunFolder.ReadMetrics(run.Path)) Write(line);
     }
 
     public void Write(JsonObject line)

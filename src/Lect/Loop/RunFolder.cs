@@ -127,13 +127,12 @@ public sealed class RunFolder : IDisposable
         metrics.Flush();
     }
 
-    /// <summary>Lines of metrics.jsonl so far.</summary>
-    public IEnumerable<JsonObject> ReadMetrics() => File.Exists(System.IO.Path.Combine(Path, Metrics)) ? ReadShared().Select(Parse).OfType<JsonObject>() : [];
-
-    private IEnumerable<string> ReadShared()
+    /// <summary>Lines of a run's metrics.jsonl so far, while it goes on too.</summary>
+    public static IEnumerable<JsonObject> ReadMetrics(string path)
     {
-        using var reader = new StreamReader(new FileStream(System.IO.Path.Combine(Path, Metrics), FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
-        while (reader.ReadLine() is { } line) yield return line;
+        using var reader = new StreamReader(new FileStream(System.IO.Path.Combine(path, Metrics), FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+        while (reader.ReadLine() is { } line)
+            if (Parse(line) is { } json) yield return json;
     }
 
     /// <summary>Writes a checkpoint; keeps the last two and that of the best evaluation.</summary>

@@ -1,0 +1,28 @@
+using System.Runtime.InteropServices;
+
+namespace Lect;
+
+/// <summary>Ctrl+C and SIGTERM ask for an end after the step in work; a second time they end at once.</summary>
+internal sealed class StopSignals : IDisposable
+{
+    private readonly CancellationTokenSource source = new();
+    private readonly PosixSignalRegistration[] registrations;
+
+    public StopSignals() => registrations = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(s => PosixSignalRegistration.Create(s, Stop))];
+
+    public CancellationToken Token => source.Token;
+
+    private void Stop(PosixSignalContext context)
+    {
+        if (source.IsCancellationRequested) return;
+        context.Cancel = true;
+        Console.Error.WriteLine("\nlect: stopping after this step, with a checkpoint (once more: at once)");
+        source.Cancel();
+    }
+
+    public void Dispose()
+    {
+        foreach (var registration in registrations) registration.Dispose();
+        source.Dispose();
+    }
+}
