@@ -17,7 +17,7 @@ internal static class TrainCommands
     /// <summary>Runs a recipe in a folder: settings, folder, what to tell of metrics and of the rest, when to stop.</summary>
     private delegate RunState Runner<TConfig>(TConfig config, string folder, Action<TrainEvent>? report, Action<string>? note, CancellationToken stop);
 
-    private static Command Recipe<TConfig>(string name, string description, Runner<TConfig> run) where TConfig : new()
+    private static Command Recipe<TConfig>(string name, string description, Runner<TConfig> run) where TConfig : IRecipeConfig, new()
     {
         var config = new Option<string>("--config", "-c") { Description = "Run file (YAML); without one every key has its default" };
         var output = new Option<string>("--out") { Description = "Folder of the run", Required = true };
@@ -42,7 +42,7 @@ internal static class TrainCommands
         return command;
     }
 
-    private static TConfig Settings<TConfig>(string? config, string folder, string[] sets, bool resume) where TConfig : new()
+    private static TConfig Settings<TConfig>(string? config, string folder, string[] sets, bool resume) where TConfig : IRecipeConfig, new()
     {
         if (!resume) return RunFolder.IsAt(folder) ? throw RunFolder.Occupied(folder) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
         return RunFolder.IsAt(folder) || config is null ? RunFolder.SettingsOf<TConfig>(folder, sets) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);

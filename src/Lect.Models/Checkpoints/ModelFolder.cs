@@ -46,7 +46,8 @@ public static class ModelFolder
 
     private static T Filled<T>(T model, string folder) where T : nn.Module
     {
-        LoadWeights(model, Weights.Open(folder), folder);
+        try { LoadWeights(model, Weights.Open(folder), folder); }
+        catch { model.Dispose(); throw; }
         model.eval();
         return model;
     }
@@ -124,6 +125,7 @@ public static class ModelFolder
     /// <summary>Number of parameters of a configuration, counted without allocating them.</summary>
     public static long CountParameters(JsonObject config)
     {
+        using var scope = NewDisposeScope();
         using var model = Create(config, META);
         return model.parameters().Sum(p => p.numel());
     }

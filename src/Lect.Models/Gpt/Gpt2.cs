@@ -55,9 +55,6 @@ public sealed record Gpt2Config
 
     internal int Inner => NInner ?? 4 * NEmbd;
 
-    /// <summary>The keys that mean something to it.</summary>
-    public static IReadOnlyList<string> Keys { get; } = [.. typeof(Gpt2Config).GetProperties().Where(p => p.CanWrite && p.Name != nameof(Rest)).Select(p => JsonNamingPolicy.SnakeCaseLower.ConvertName(p.Name))];
-
     /// <summary>Checks what the constructor relies on; reports all faults together.</summary>
     /// <exception cref="InvalidDataException">A value that cannot be honoured.</exception>
     public Gpt2Config Validate()

@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace Lect;
 
 /// <summary>The run file of <c>lect train gpt</c>.</summary>
-public sealed record PretrainGptConfig
+public sealed record PretrainGptConfig : IRecipeConfig
 {
     /// <summary>Which recipe the file is for, if it says so: <c>gpt</c>.</summary>
     public string? Recipe { get; init; }
@@ -20,9 +20,12 @@ public sealed record PretrainGptConfig
     /// <summary>The text.</summary>
     public TextDataConfig Data { get; init; } = new();
     /// <summary><c>path</c> (a folder to continue from), or <c>architecture: gpt2</c> and keys of its config.json; <c>n_positions</c> is the block and <c>vocab_size</c> the tokenizer's unless given.</summary>
+    [KeysOf(typeof(Gpt2Config), "architecture", "path")]
     public Dictionary<string, object?> Model { get; init; } = [];
     /// <summary>The loop.</summary>
     public PretrainGptTrain Train { get; init; } = new();
+
+    LoopConfig IRecipeConfig.Loop => Train;
 
     /// <summary>Checks everything that can be checked before data are read.</summary>
     /// <exception cref="InvalidDataException">All faults together.</exception>
@@ -32,7 +35,6 @@ public sealed record PretrainGptConfig
         if (Recipe is not (null or "gpt")) faults.Add($"recipe = '{Recipe}': this file is for another verb than lect train gpt");
         if (Model.GetValueOrDefault("architecture") is { } a and not "gpt2") faults.Add($"model.architecture = '{a}': this version of Lect trains gpt2");
         if (Model.ContainsKey("path") && Model.Count > 1) faults.Add($"model.{Model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration");
-        if (!Model.ContainsKey("path")) faults.AddRange(Model.Keys.Where(k => k != "architecture" && !Gpt2Config.Keys.Contains(k)).Select(k => $"model.{k}: unknown; expected architecture, path, or one of {string.Join(", ", Gpt2Config.Keys)}"));
         return faults.Count == 0 ? this : throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
     }
 

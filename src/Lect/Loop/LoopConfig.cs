@@ -2,6 +2,13 @@ using YamlDotNet.Serialization;
 
 namespace Lect;
 
+/// <summary>The run file of a recipe that trains.</summary>
+public interface IRecipeConfig
+{
+    /// <summary>Its keys of <c>train</c>.</summary>
+    LoopConfig Loop { get; }
+}
+
 /// <summary>The keys of <c>train</c> that the loop itself honours; a recipe's own come in a record derived from it.</summary>
 public abstract record LoopConfig
 {

@@ -9,6 +9,19 @@ using YamlDotNet.Serialization.NamingConventions;
 
 namespace Lect;
 
+/// <summary>Which keys a section may hold that is kept as it is: those of a configuration record, and some more.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class KeysOfAttribute(Type type, params string[] more) : Attribute
+{
+    /// <summary>The record.</summary>
+    public Type Type => type;
+
+    /// <summary>The others.</summary>
+    public IReadOnlyList<string> More => more;
+
+    internal IEnumerable<string> Keys => RunFile.Keys(type).Where(p => p.Value.GetCustomAttribute<System.Text.Json.Serialization.JsonExtensionDataAttribute>() is null).Select(p => p.Key).Concat(more);
+}
+
 /// <summary>
 /// Run files: YAML with the keys of a recipe's record in snake_case. Strict: a key that the recipe does not know is an error that
 /// names key and line. <c>key=value</c> pairs of the command line go in before binding.
@@ -79,16 +92,22 @@ public static class RunFile
     private static object Bind(Type type, YamlMappingNode node, string path, Func<YamlNode, string> where)
     {
         var target = Activator.CreateInstance(type)!;
-        var properties = type.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(p => p.CanWrite).ToDictionary(p => JsonNamingPolicy.SnakeCaseLower.ConvertName(p.Name), StringComparer.Ordinal);
+        var properties = Keys(type);
         foreach (var (keyNode, value) in node.Children)
         {
             var key = ((YamlScalarNode)keyNode).Value!;
-            if (!properties.TryGetValue(key, out var property))
-                throw new InvalidDataException($"{where(keyNode)}: found the unknown key '{path}{key}'. Expected one of {string.Join(", ", properties.Keys.Order(StringComparer.Ordinal))}.");
+            if (!properties.TryGetValue(key, out var property)) throw Unknown(where(keyNode), path + key, properties.Keys);
+            if (property.GetCustomAttribute<KeysOfAttribute>() is { } allowed && value is YamlMappingNode kept)
+                foreach (var k in kept.Children.Keys)
+                    if (!allowed.Keys.Contains(((YamlScalarNode)k).Value)) throw Unknown(where(k), $"{path}{key}.{k}", allowed.Keys);
             property.SetValue(target, Convert(property.PropertyType, value, path + key, where));
         }
         return target;
     }
+
+    internal static Dictionary<string, PropertyInfo> Keys(Type type) => type.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(p => p.CanWrite).ToDictionary(p => JsonNamingPolicy.SnakeCaseLower.ConvertName(p.Name), StringComparer.Ordinal);
+
+    private static InvalidDataException Unknown(string where, string key, IEnumerable<string> known) => new($"{where}: found the unknown key '{key}'. Expected one of {string.Join(", ", known.Order(StringComparer.Ordinal))}.");
 
     private static object? Convert(Type type, YamlNode node, string key, Func<YamlNode, string> where)
     {

@@ -28,9 +28,14 @@ public sealed class RunFolder : IDisposable
 
     private static readonly JsonSerializerOptions s_json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private readonly FileStream metrics;
+    private readonly FileStream occupied, metrics;
 
-    private RunFolder(string path, FileStream metrics) => (Path, this.metrics) = (path, metrics);
+    private RunFolder(string path)
+    {
+        Path = path;
+        occupied = new(System.IO.Path.Combine(path, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+        metrics = new(System.IO.Path.Combine(path, Metrics), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
+    }
 
     /// <summary>The folder.</summary>
     public string Path { get; }
@@ -48,15 +53,18 @@ public sealed class RunFolder : IDisposable
 
     /// <summary>The settings of a run that is to go on: its own, which <paramref name="sets"/> may only lengthen.</summary>
     /// <param name="path">The run's folder.</param>
-    /// <param name="sets">Nothing but <c>train.steps</c> or <c>train.epochs</c>.</param>
-    /// <exception cref="InvalidDataException">No run there, or other keys.</exception>
-    public static T SettingsOf<T>(string path, IEnumerable<string> sets) where T : new()
+    /// <param name="sets">Nothing but <c>train.steps</c>.</param>
+    /// <exception cref="InvalidDataException">No run there, other keys, or fewer steps.</exception>
+    public static T SettingsOf<T>(string path, IReadOnlyList<string> sets) where T : IRecipeConfig, new()
     {
         if (!IsAt(path)) throw new InvalidDataException($"Found no run in {path}: it holds no {SettingsFile}. Expected the folder of a run that was begun (--out); leave --resume away to begin one.");
         foreach (var set in sets)
-            if (!set.StartsWith("train.steps=", StringComparison.Ordinal) && !set.StartsWith("train.epochs=", StringComparison.Ordinal))
-                throw new InvalidDataException($"Found --set {set} together with --resume. Expected train.steps or train.epochs only: the rest stays as the run began. Begin a new run (another --out) for other settings.");
-        return RunFile.Load<T>(System.IO.Path.Combine(path, SettingsFile), sets);
+            if (!set.StartsWith("train.steps=", StringComparison.Ordinal))
+                throw new InvalidDataException($"Found --set {set} together with --resume. Expected train.steps only: the rest stays as the run began. Begin a new run (another --out) for other settings.");
+        var file = System.IO.Path.Combine(path, SettingsFile);
+        var (began, goesOn) = (RunFile.Load<T>(file), RunFile.Load<T>(file, sets));
+        if (goesOn.Loop.Steps < began.Loop.Steps) throw new InvalidDataException($"Found train.steps = {goesOn.Loop.Steps} for the run in {path}, which was begun with {began.Loop.Steps}. Expected at least as many: a run that is resumed can only be lengthened.");
+        return goesOn;
     }
 
     /// <summary>Begins a run in a new or empty folder.</summary>
@@ -77,8 +85,8 @@ public sealed class RunFolder : IDisposable
     /// <exception cref="InvalidDataException">Another process works on it.</exception>
     public static RunFolder Open(string path)
     {
-        try { return new(path, new FileStream(System.IO.Path.Combine(path, Metrics), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read)); }
-        catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException) && File.Exists(System.IO.Path.Combine(path, Metrics))) { throw new InvalidDataException($"Found that another process works on the run in {path}. Wait for it, or stop it. ({e.Message})", e); }
+        try { return new(path); }
+        catch (IOException e) when (e.GetType() == typeof(IOException)) { throw new InvalidDataException($"Found that another process works on the run in {path}. Wait for it, or stop it. ({e.Message})", e); }
     }
 
     /// <summary>Writes run.yaml: the settings with everything resolved that was left open.</summary>
@@ -163,5 +171,9 @@ public sealed class RunFolder : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => metrics.Dispose();
+    public void Dispose()
+    {
+        metrics.Dispose();
+        occupied.Dispose();
+    }
 }

@@ -5,6 +5,7 @@ using static TorchSharp.torch;
 namespace Lect.Models.Tests;
 
 /// <summary>Good, bad and hostile files with the verdicts of the safetensors library (fixtures/files/README.md).</summary>
+[NoTensorLeaks]
 public class SafeTensorsTests
 {
     private static readonly string s_files = Fixtures.Path_("files");
@@ -41,12 +42,14 @@ public class SafeTensorsTests
     [Fact]
     public void Good_files_are_read()
     {
+        using var scope = NewDisposeScope();
         foreach (var (name, entry) in Files("safetensors")) SameAs(entry, SafeTensorsFile.Open(Path.Combine(s_files, "safetensors", name)));
     }
 
     [Fact]
     public void Bad_files_are_refused_with_their_name()
     {
+        using var scope = NewDisposeScope();
         foreach (var (name, entry) in Files("bad-safetensors"))
         {
             var path = Path.Combine(s_files, "bad-safetensors", name);
@@ -61,6 +64,7 @@ public class SafeTensorsTests
     [Fact]
     public void Shards_are_read_from_their_own_folder_only()
     {
+        using var scope = NewDisposeScope();
         var expected = Fixtures.Json(Path.Combine(s_files, "sharded", "expected.json"));
         foreach (var (name, verdict) in expected["cases"]!.AsObject())
         {

@@ -6,6 +6,7 @@ using static TorchSharp.torch;
 namespace Lect.Models.Tests;
 
 /// <summary>Greedy, beams and processors against transformers (fixtures/hf/README.md, "Generation" and "processors").</summary>
+[NoTensorLeaks]
 public class DecodingTests
 {
     private static readonly string s_folder = Fixtures.Path_("hf", "gpt2");
@@ -82,6 +83,7 @@ public class DecodingTests
     [Fact]
     public void Processors_equal_hugging_face()
     {
+        using var scope = NewDisposeScope();
         var folder = Fixtures.Path_("hf", "processors");
         var file = SafeTensorsFile.Open(Path.Combine(folder, "expected.safetensors"));
         var json = Fixtures.Json(Path.Combine(folder, "expected.json"));

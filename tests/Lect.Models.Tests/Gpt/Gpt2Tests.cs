@@ -6,13 +6,15 @@ using static TorchSharp.torch;
 namespace Lect.Models.Tests;
 
 /// <summary>GPT-2 against transformers' GPT2LMHeadModel on a tiny random checkpoint, at the tolerances of fixtures/hf/README.md.</summary>
+[NoTensorLeaks]
 public class Gpt2Tests
 {
     private static string Folder(string name) => Fixtures.Path_("hf", name);
     private static SafeTensorsFile Expected(string name) => SafeTensorsFile.Open(Path.Combine(Folder(name), "expected.safetensors"));
 
-    private sealed class Recorder : IActivationSink
+    private sealed class Recorder : IActivationSink, IDisposable
     {
+        public void Dispose() { foreach (var t in Probs.Values.Concat(Hiddens.Values)) t.Dispose(); }
         public readonly Dictionary<int, Tensor> Probs = [], Hiddens = [];
         public void Attention(int layer, Tensor probs_BHTS) => Probs[layer] = probs_BHTS.clone().DetachFromDisposeScope();
         public void Hidden(int index, Tensor x_BTC) => Hiddens[index] = x_BTC.clone().DetachFromDisposeScope();
@@ -27,7 +29,7 @@ public class Gpt2Tests
         using var model = ModelFolder.Load(Folder(name));
         var e = Expected(name);
         var real = e.Load("in.attention_mask");
-        var recorder = new Recorder();
+        using var recorder = new Recorder();
         var logits = model.Logits(e.Load("in.input_ids"), real, sink: recorder);
         var at = real.to(ScalarType.Bool);
         void Same(string key, Tensor found) => Near.Equal(e.Load(key)[at], found[at], 2e-5, 1e-5, $"{name} {key}");
@@ -37,6 +39,20 @@ public class Gpt2Tests
         foreach (var (i, p) in recorder.Probs) Near.Equal(e.Load($"out.attentions.{i}").transpose(1, 2)[at], p.transpose(1, 2)[at], 2e-5, 1e-5, $"attention {i}");
         Assert.Equal(model.LayerCount, recorder.Probs.Count);
         Assert.Equal(model.LayerCount + 1, recorder.Hiddens.Count);
+    }
+
+    [Fact]
+    public void The_classifier_reads_the_last_real_token()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var model = ModelFolder.LoadClassifier(Folder("gpt2-sequence-classification"));
+        var e = Expected("gpt2-sequence-classification");
+        Near.Equal(e.Load("out.logits"), model.Logits(e.Load("in.input_ids"), e.Load("in.attention_mask")), 2e-5, 1e-5, "padded on the right");
+        Near.Equal(e.Load("left.out.logits"), model.Logits(e.Load("left.in.input_ids"), e.Load("left.in.attention_mask")), 2e-5, 1e-5, "padded on the left");
+        Assert.Equal(["LABEL_0", "LABEL_1", "LABEL_2"], model.Labels);
+        Assert.Contains("GPT2ForSequenceClassification", Assert.Throws<InvalidDataException>(() => ModelFolder.Load(Folder("gpt2-sequence-classification"))).Message, StringComparison.Ordinal);
+        Assert.Contains("GPT2LMHeadModel", Assert.Throws<InvalidDataException>(() => ModelFolder.LoadClassifier(Folder("gpt2"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -7,6 +7,7 @@ using static TorchSharp.torch;
 namespace Lect.Tests;
 
 /// <summary>AdamW, clipping and schedules against PyTorch and transformers (fixtures/training/README.md), and 20 steps of GPT-2 (fixtures/hf/README.md).</summary>
+[NoTensorLeaks]
 public class OptimizerTests
 {
     private static SafeTensorsFile Open(string name) => SafeTensorsFile.Open(Fixtures.Path_("training", name + ".safetensors"));
