@@ -50,7 +50,7 @@ internal static class Attention
             var (q, k, v, scale) = (((Tensor)vars[0]).contiguous(), ((Tensor)vars[1]).contiguous(), ((Tensor)vars[2]).contiguous(), (float)vars[3]);
             var p = q.matmul(k.transpose(-2, -1));
             if (p.dtype == ScalarType.Float32) Softmax<Single32>(p, scale); else Softmax<Brain16>(p, scale);
-            ctx.Save(q, k, v, p);
+            ctx.Save([q, k, v, p]);
             ctx.save_data("scale", scale);
             return p.matmul(v).MoveToOuterDisposeScope();
         }

@@ -52,15 +52,16 @@ internal static unsafe class LinearCrossEntropy
                 if (dw is null) dw = dwPart.MoveToOuterDisposeScope();
                 else dw.add_(dwPart);
             }
-            ctx.Save(dh.to(source.dtype), dw!);
+            ctx.Save([dh.to(source.dtype), dw!], (Tensor)vars[1]);
             return tensor((float)(loss * scale)).MoveToOuterDisposeScope();
         }
 
         public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
         {
             var saved = ctx.get_saved_variables();
-            var g = grad_output.item<float>();
-            return g == 1 ? [saved[0], saved[1], null!, null!, null!] : [saved[0] * g, saved[1] * g, null!, null!, null!];
+            var g = grad_output.Number();
+            using var scope = NewDisposeScope();
+            return [g == 1 ? saved[0] : (saved[0] * g).MoveToOuterDisposeScope(), Saving.Deliver(saved[2], () => g == 1 ? saved[1] : saved[1] * g), null!, null!, null!];
         }
     }
 

@@ -181,7 +181,7 @@ internal sealed class Gpt2Model : nn.Module
         var (past, queries) = (cache?.Length ?? 0, ids_BT.shape[1]);
         positions_BT ??= arange(past, past + queries, device: ids_BT.device).unsqueeze(0);
         var mask_BHTS = real_BS is null ? null : Masks.CausalAndReal(real_BS, queries);
-        var x_BTC = wte.forward(ids_BT) + wpe.forward(positions_BT);
+        var x_BTC = EmbeddingLookup.Of(wte.weight!, ids_BT) + EmbeddingLookup.Of(wpe.weight!, positions_BT);
         if (training && config.EmbdPdrop > 0) x_BTC = nn.functional.dropout(x_BTC, config.EmbdPdrop, training: true);
         for (var layer = 0; layer < h.Count; layer++)
         {

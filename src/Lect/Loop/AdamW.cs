@@ -13,16 +13,13 @@ public sealed class AdamW : IDisposable
 {
     // TorchSharp has no binding of the fused optimizer; TorchScript reaches it, with lists of tensors.
     private static readonly Lazy<jit.CompilationUnit> s_script = new(() => jit.compile("""
-        def step(ps: List[Tensor], gs: List[Tensor], ms: List[Tensor], vs: List[Tensor], steps: List[Tensor], lr: float, beta1: float, beta2: float, decay: float, eps: float):
+        def step(ps: List[Tensor], gs: List[Tensor], ms: List[Tensor], vs: List[Tensor], steps: List[Tensor], lr: float, beta1: float, beta2: float, decay: float, eps: float, divisor: Optional[Tensor]):
             none: List[Tensor] = []
             torch._foreach_add_(steps, 1)
-            torch._fused_adamw_(ps, gs, ms, vs, none, steps, lr=lr, beta1=beta1, beta2=beta2, weight_decay=decay, eps=eps, amsgrad=False, maximize=False, grad_scale=None, found_inf=None)
+            torch._fused_adamw_(ps, gs, ms, vs, none, steps, lr=lr, beta1=beta1, beta2=beta2, weight_decay=decay, eps=eps, amsgrad=False, maximize=False, grad_scale=divisor, found_inf=None)
             return 0
         def norm(gs: List[Tensor]):
             return torch.linalg_vector_norm(torch.stack(torch._foreach_norm(gs, 2.0)))
-        def scale(gs: List[Tensor], factor: Tensor):
-            torch._foreach_mul_(gs, factor)
-            return 0
 
         """));
 
@@ -55,29 +52,26 @@ public sealed class AdamW : IDisposable
             tensor.copy_(weights.Names.Contains(name) ? weights.Load(name) : throw new InvalidDataException($"Found no '{name}' in the checkpoint's optimizer state. It belongs to another model, or is damaged."));
     }
 
-    /// <summary>Scales all gradients so that their global norm is at most <paramref name="max"/>; gives the norm before. (min(1, max / (norm + 1e-6)), as PyTorch.)</summary>
-    public double ClipGradients(double max)
+    /// <summary>One update by the gradients of now, scaled so that their global norm is at most <paramref name="clip"/>: times min(1, clip / (norm + 1e-6)), as PyTorch.</summary>
+    /// <param name="rate">Learning rate.</param>
+    /// <param name="clip">Largest norm. The scaling is part of the update's one pass over memory, and leaves the gradients scaled.</param>
+    /// <returns>The norm before scaling; where it is no number, the parameters are none either.</returns>
+    /// <remarks>Parameters without a gradient are left alone.</remarks>
+    public double Step(double rate, double clip = double.PositiveInfinity)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var gradients = Gradients().ToArray();
         if (gradients.Length == 0) return 0;
-        var norm = (Tensor)s_script.Value.invoke("norm", (object)gradients);
-        s_script.Value.invoke("scale", gradients, (max / (norm + 1e-6)).clamp_max(1));
-        return norm.item<float>();
-    }
-
-    /// <summary>One update by the gradients of now, which stay; parameters without one are left alone.</summary>
-    public void Step(double rate)
-    {
-        using var scope = NewDisposeScope();
-        using var noGrad = no_grad();
+        var norm = ((Tensor)s_script.Value.invoke("norm", (object)gradients)).Number();
+        var divisor = norm + 1e-6 <= clip ? null : tensor((float)((norm + 1e-6) / clip));
         foreach (var group in parameters.Where(p => p.Parameter.grad is not null).GroupBy(p => p.Parameter.dim() >= 2))
         {
             var names = group.Select(p => p.Name).ToArray();
             s_script.Value.invoke("step", group.Select(p => p.Parameter).ToArray(), group.Select(p => p.Parameter.grad!).ToArray(), names.Select(n => state[n].M).ToArray(), names.Select(n => state[n].V).ToArray(),
-                names.Select(n => state[n].Step).ToArray(), rate, beta1, beta2, group.Key ? decay : 0.0, epsilon);
+                names.Select(n => state[n].Step).ToArray(), rate, beta1, beta2, group.Key ? decay : 0.0, epsilon, divisor!);
         }
+        return norm;
     }
 
     /// <summary>The gradients of now, by parameter; they stay the parameters'.</summary>

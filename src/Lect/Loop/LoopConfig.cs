@@ -14,7 +14,7 @@ public abstract record LoopConfig
 {
     /// <summary>Optimizer steps; absent: as many as <see cref="Epochs"/> take.</summary>
     public long? Steps { get; init; }
-    /// <summary>Passes over the training data, instead of <see cref="Steps"/>.</summary>
+    /// <summary>Passes over the training data; <see cref="Steps"/> wins where both are given.</summary>
     public double? Epochs { get; init; }
     /// <summary>The highest learning rate. <value>3e-4</value></summary>
     public double Lr { get; init; } = 3e-4;
@@ -63,7 +63,7 @@ public abstract record LoopConfig
     /// <summary>What is wrong with these keys.</summary>
     protected internal virtual IEnumerable<string> Faults()
     {
-        if (Steps is null == Epochs is null) yield return "train: found " + (Steps is null ? "neither steps nor epochs" : "both steps and epochs") + ", expected one of them";
+        if (Steps is null && Epochs is null) yield return "train: found neither steps nor epochs, expected one of them";
         if (Steps < 0) yield return $"train.steps = {Steps}: expected 0 or more";
         if (Epochs <= 0) yield return FormattableString.Invariant($"train.epochs = {Epochs}: expected more than 0");
         if (Precision is not ("fp32" or "bf16" or "auto")) yield return $"train.precision = '{Precision}': expected fp32, bf16 or auto";

@@ -107,12 +107,11 @@ public static class TrainLoop
                 random.manual_seed(Seeds.For(seed, "dropout", state.Step, i));   // libtorch's dropout draws from the default stream only
                 var part = training.Loss(batches[i], 1.0 / labels);
                 part.backward();
-                loss += part.item<float>();
+                loss += part.Number();
             }
             training.SumGradients?.Invoke(optimizer.Gradients());
-            var norm = optimizer.ClipGradients(config.Clip > 0 ? config.Clip : double.PositiveInfinity);
             var rate = rates.At(state.Step);
-            optimizer.Step(rate);
+            var norm = optimizer.Step(rate, config.Clip > 0 ? config.Clip : double.PositiveInfinity);
             state = state with { Step = state.Step + 1, Tokens = state.Tokens + labels };
             tokensSince += labels;
             return (loss, norm, rate);

@@ -1,0 +1,74 @@
+using System.CommandLine;
+using System.Globalization;
+
+namespace Lect;
+
+/// <summary>lect bench: how fast this machine is at Lect's jobs.</summary>
+internal static class BenchCommands
+{
+    private static readonly Option<int> s_layers = Number("--layers", "Layers", d => d.Layers), s_heads = Number("--heads", "Attention heads", d => d.Heads), s_width = Number("--width", "Width", d => d.Width), s_vocab = Number("--vocab", "Tokens of the vocabulary", d => d.Vocab),
+        s_batch = Number("--batch", "Rows", d => d.Batch), s_seq = Number("--seq", "Tokens a row", d => d.Seq), s_threads = Number("--threads", "Threads", d => d.Threads);
+    private static readonly Option<string> s_dtype = new("--dtype") { Description = "fp32, bf16 or auto (the faster one here)", DefaultValueFactory = _ => "auto" };
+
+    private static Option<int> Number(string name, string description, Func<BenchShape, int> otherwise) => new(name) { Description = description, DefaultValueFactory = _ => otherwise(new()) };
+
+    public static Command Create()
+    {
+        s_dtype.AcceptOnlyFromAmong("fp32", "bf16", "auto");
+        return new("bench", "Measure speed on this machine, beside baselines of the same run") { Train(), Decode(), TokenizerCommand(), Plain() };
+    }
+
+    private static Command Shaped(string name, string description, Action<BenchShape, bool> run)
+    {
+        var json = Screen.Json();
+        var command = new Command(name, description) { s_layers, s_heads, s_width, s_vocab, s_batch, s_seq, s_dtype, s_threads, json };
+        command.SetAction(int (parsed) => { run(Shape(parsed), parsed.GetValue(json)); return 0; });
+        return command;
+    }
+
+    private static BenchShape Shape(ParseResult p)
+    {
+        var shape = new BenchShape { Layers = p.GetValue(s_layers), Heads = p.GetValue(s_heads), Width = p.GetValue(s_width), Vocab = p.GetValue(s_vocab), Batch = p.GetValue(s_batch), Seq = p.GetValue(s_seq), Dtype = p.GetValue(s_dtype)!, Threads = p.GetValue(s_threads) };
+        if (new[] { shape.Layers, shape.Heads, shape.Width, shape.Vocab, shape.Batch, shape.Seq, shape.Threads }.Any(n => n < 1)) throw new InvalidDataException("Found a size below 1. Expected at least one of everything.");
+        return shape;
+    }
+
+    private static Command Train() => Shaped("train", "A training step of GPT-2 beside its matrix products and beside plain TorchSharp. Example: lect bench train --seq 256", (shape, json) =>
+        Show(TrainBench.Run(shape, s => TrainBench.InAnotherProcess(s, ["bench", "plain-train", .. Arguments(s)])), json));
+
+    private static Command Decode() => Shaped("decode", "Greedy decoding of GPT-2 with the cache. Example: lect bench decode --batch 1 --seq 256", (shape, json) =>
+    {
+        var (result, first, last) = DecodeBench.Run(shape);
+        Show(result, json);
+        if (!json) Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{first:0.00} ms a token in the first quarter, {last:0.00} in the last"));
+    });
+
+    // The baseline of `train`: a process of its own, since its heap must be as it comes.
+    private static Command Plain()
+    {
+        var command = Shaped("plain-train", "The baseline of 'bench train'", (shape, _) => Console.WriteLine(TrainBench.Plain(shape)));
+        command.Hidden = true;
+        return command;
+    }
+
+    private static string[] Arguments(BenchShape s) => [.. new[] { ("layers", s.Layers), ("heads", s.Heads), ("width", s.Width), ("vocab", s.Vocab), ("batch", s.Batch), ("seq", s.Seq), ("threads", s.Threads) }.SelectMany(a => new[] { "--" + a.Item1, a.Item2.ToString(CultureInfo.InvariantCulture) })];
+
+    private static Command TokenizerCommand()
+    {
+        var json = Screen.Json();
+        var command = new Command("tokenizer", "Learning and encoding byte-level BPE on the SDK's prose, one thread. Example: lect bench tokenizer") { json };
+        command.SetAction(int (parsed) =>
+        {
+            foreach (var result in TokenizerBench.Run(TokenizerBench.Documents(), out _)) Show(result, parsed.GetValue(json));
+            return 0;
+        });
+        return command;
+    }
+
+    private static void Show(BenchResult r, bool json)
+    {
+        if (json) { Console.WriteLine(r.ToJson().ToJsonString()); return; }
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{r.Name}: best {r.Best:0.##}, median {r.Median:0.##} {r.Unit} of {r.Runs} runs") + string.Create(CultureInfo.InvariantCulture, $"{(r.Baseline is { } b ? $"; plain TorchSharp {b:0.##}, ratio {r.Best / b:0.00}" : "")}{(r.ShareOfBound is { } s ? $"; {s:0.00} of what the products alone allow" : "")}"));
+        Console.WriteLine("  " + r.Config.ToJsonString());
+    }
+}

@@ -1,0 +1,67 @@
+using System.Diagnostics;
+using System.Text.Json.Nodes;
+
+namespace Lect;
+
+/// <summary>The shape of work of a benchmark of GPT-2.</summary>
+public sealed record BenchShape
+{
+    /// <summary>N.</summary>
+    public int Layers { get; init; } = 12;
+    /// <summary>H.</summary>
+    public int Heads { get; init; } = 12;
+    /// <summary>C.</summary>
+    public int Width { get; init; } = 768;
+    /// <summary>V.</summary>
+    public int Vocab { get; init; } = 50257;
+    /// <summary>B.</summary>
+    public int Batch { get; init; } = 4;
+    /// <summary>T.</summary>
+    public int Seq { get; init; } = 64;
+    /// <summary><c>fp32</c>, <c>bf16</c> or <c>auto</c>.</summary>
+    public string Dtype { get; init; } = "auto";
+    /// <summary>Threads of libtorch.</summary>
+    public int Threads { get; init; } = Environment.ProcessorCount;
+
+    /// <summary>A whole configuration of that shape, without dropout.</summary>
+    internal Lect.Models.Gpt2Config Model(int positions) => new() { NLayer = Layers, NHead = Heads, NEmbd = Width, VocabSize = Vocab, NPositions = positions, ResidPdrop = 0, EmbdPdrop = 0, AttnPdrop = 0, BosTokenId = null, EosTokenId = null };
+
+    /// <summary>As benchmarks print it.</summary>
+    public JsonObject ToJson() => new() { ["layers"] = Layers, ["heads"] = Heads, ["width"] = Width, ["vocab"] = Vocab, ["batch"] = Batch, ["seq"] = Seq, ["dtype"] = Dtype, ["threads"] = Threads };
+}
+
+/// <summary>What a benchmark measured. Ratios are of figures of the same run.</summary>
+/// <param name="Name">Of the benchmark.</param>
+/// <param name="Config">The work.</param>
+/// <param name="Best">The best run's figure.</param>
+/// <param name="Median">The middle run's.</param>
+/// <param name="Unit">Of both.</param>
+/// <param name="Runs">How many.</param>
+/// <param name="Baseline">The same work done another way, best run.</param>
+/// <param name="ShareOfBound">Best over what the matrix products alone would allow.</param>
+public sealed record BenchResult(string Name, JsonObject Config, double Best, double Median, string Unit, int Runs, double? Baseline = null, double? ShareOfBound = null)
+{
+    /// <summary>One object with the contract's keys.</summary>
+    public JsonObject ToJson()
+    {
+        var json = new JsonObject { ["name"] = Name, ["config"] = Config.DeepClone(), ["best"] = Best, ["median"] = Median, ["unit"] = Unit, ["runs"] = Runs };
+        if (Baseline is { } baseline) (json["baseline"], json["ratio"]) = (baseline, Best / baseline);
+        if (ShareOfBound is { } share) json["share_of_bound"] = share;
+        return json;
+    }
+
+    /// <summary>Seconds of each run of some work, after one that warms up.</summary>
+    internal static double[] Seconds(int runs, Action work)
+    {
+        work();
+        return [.. Enumerable.Range(0, runs).Select(_ =>
+        {
+            var watch = Stopwatch.StartNew();
+            work();
+            return watch.Elapsed.TotalSeconds;
+        }).Order()];
+    }
+
+    /// <summary>A result from the times of runs that each did so many units.</summary>
+    internal static BenchResult From(string name, JsonObject config, double[] seconds, double units, string unit) => new(name, config, units / seconds[0], units / seconds[seconds.Length / 2], unit, seconds.Length);
+}

@@ -1,0 +1,29 @@
+using Lect.Models;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>Greedy decoding with the cache: tokens a second, and what a token costs early and late.</summary>
+public static class DecodeBench
+{
+    /// <summary>Decodes <see cref="BenchShape.Seq"/> tokens in <see cref="BenchShape.Batch"/> rows from a prompt of one.</summary>
+    /// <returns>The result, and milliseconds a token in the first and in the last quarter of the text: equal but for attention's share, where the cost is linear in length.</returns>
+    public static (BenchResult Result, double FirstQuarter, double LastQuarter) Run(BenchShape shape)
+    {
+        TorchNative.Load();
+        set_num_threads(shape.Threads);
+        using var model = new Gpt2(shape.Model(shape.Seq + 1)) { Compute = shape.Dtype == "auto" ? ComputeType.Float32 : Precision.Resolve(shape.Dtype, 1, 1, 1) };
+        model.Initialize(1);
+        model.eval();
+        var prompts = Enumerable.Range(0, shape.Batch).Select(r => new[] { r }).ToList();
+        var (watch, times) = (System.Diagnostics.Stopwatch.StartNew(), new List<double>());
+        var seconds = BenchResult.Seconds(3, () =>
+        {
+            watch.Restart();
+            times.Clear();
+            foreach (var token in Lect.Models.Generator.Stream(model, prompts, new() { MaxNewTokens = shape.Seq })) if (token.Row == 0) times.Add(watch.Elapsed.TotalMilliseconds);
+        });
+        var quarter = times.Count / 4;
+        return (BenchResult.From("decode", (shape with { Dtype = Precision.Name(model.Compute) }).ToJson(), seconds, shape.Batch * shape.Seq, "tokens/s"), times[quarter] / (quarter + 1), (times[^1] - times[^(quarter + 1)]) / quarter);
+    }
+}
