@@ -36,6 +36,7 @@ internal static class GenerateCommand
         {
             using var model = LanguageModel.Load(parsed.GetValue(s_model)!, parsed.GetValue(s_device)!);
             var options = Options(parsed, model.Defaults);
+            if (lines.Shown(parsed) is { } prompt && model.Tokenizer is not null && options.Beams == 1 && parsed.GetValue(s_samples) == 1) return Stream(model, prompt, options);
             return lines.Run(parsed, (line, number) => Answer(model, line, number, options, parsed.GetValue(s_samples)), Show);
         });
         return command;
@@ -66,6 +67,14 @@ internal static class GenerateCommand
                 Seed = p.GetValue(s_seed),
             },
         };
+    }
+
+    // A person reads along.
+    private static int Stream(LanguageModel model, string prompt, GenerationOptions options)
+    {
+        foreach (var piece in model.Stream(prompt, options, Seeds.For(0, "sample"))) Console.Write(piece);
+        Console.WriteLine();
+        return 0;
     }
 
     private static JsonObject Answer(LanguageModel model, JsonObject line, int number, GenerationOptions options, int samples)

@@ -21,6 +21,7 @@ internal sealed class JsonLines
     public JsonLines(Command command, string key)
     {
         this.key = key;
+        text.Validators.Add(found => { if (found.Tokens is [{ Value: var word }] && word.StartsWith("--", StringComparison.Ordinal)) found.AddError($"Unrecognized option '{word}'."); });
         command.Add(text);
         command.Add(input);
         command.Add(json);
@@ -52,6 +53,9 @@ internal sealed class JsonLines
         }
         return 0;
     }
+
+    /// <summary>The one input of a person who reads text; null where JSON lines come or are asked for.</summary>
+    public string? Shown(ParseResult parsed) => parsed.GetValue(json) ? null : parsed.GetValue(text);
 
     private IEnumerable<string> Lines(ParseResult parsed)
     {

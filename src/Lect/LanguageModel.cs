@@ -103,13 +103,14 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Streams an answer, piece by piece; no character is ever broken.</summary>
     /// <param name="prompt">Text to continue.</param>
     /// <param name="options">Null: <see cref="Defaults"/>. Beam search cannot be streamed.</param>
-    public IEnumerable<string> Stream(string prompt, GenerationOptions? options = null)
+    /// <param name="stream">Number that the random stream is keyed with, beside the seed.</param>
+    public IEnumerable<string> Stream(string prompt, GenerationOptions? options = null, long stream = 0)
     {
         options ??= Defaults;
         if (options.Beams > 1) throw new InvalidDataException("Found beam search, which knows its text only at the end. Use Generate, or beams = 1 to stream.");
         var text = new DecodeStream(Tokenizer ?? throw Tokenizer.Missing(), skipSpecialTokens: true);
         var stop = new StopText(options.Stop);
-        foreach (var token in Lect.Models.Generator.Stream(Model, [Fit(Encode(prompt), options)], options.Decoding))
+        foreach (var token in Lect.Models.Generator.Stream(Model, [Fit(Encode(prompt), options)], options.Decoding, [stream]))
         {
             if (text.Add(token.Id) is { } piece && stop.Add(piece) is { Length: > 0 } shown) yield return shown;
             if (stop.Found) yield break;

@@ -149,6 +149,14 @@ public class Gpt2Tests
         Assert.Equal(124_439_808, ModelFolder.CountParameters(new JsonObject { ["model_type"] = "gpt2" }));
 
     [Fact]
+    public void Its_keys_and_shapes_are_those_of_the_published_checkpoint()
+    {
+        using var scope = NewDisposeScope();
+        using var model = ModelFolder.Create(new JsonObject { ["model_type"] = "gpt2" }, META);
+        Approve.Text("gpt2-keys", string.Concat(model.named_parameters().Select(p => $"{p.name} [{string.Join(", ", p.parameter.shape)}]\n")));
+    }
+
+    [Fact]
     public void A_saved_model_is_the_same_model()
     {
         using var scope = NewDisposeScope();

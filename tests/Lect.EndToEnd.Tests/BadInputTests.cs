@@ -1,0 +1,92 @@
+using Lect.Testing;
+
+namespace Lect.EndToEnd.Tests;
+
+/// <summary>What a newcomer gets wrong first: exit code 2, a message that says what was found and what to do, no stack trace.</summary>
+public sealed class BadInputTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
+
+    public void Dispose() => Directory.Delete(folder, recursive: true);
+
+    private static string Gpt2 => Fixtures.Path_("hf", "gpt2");
+
+    private string Write(string name, string text)
+    {
+        var path = Path.Combine(folder, name);
+        File.WriteAllText(path, text);
+        return path;
+    }
+
+    private static void Refused(Tool.Answer answer, params string[] says)
+    {
+        Assert.True(answer.Code == 2, $"exit code {answer.Code}: {answer.Error}");
+        Assert.DoesNotContain("   at ", answer.Error, StringComparison.Ordinal);
+        foreach (var part in says) Assert.Contains(part, answer.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Training_names_key_line_and_folder()
+    {
+        var output = Path.Combine(folder, "out");
+        Refused(Tool.Run("train", "gpt", "-c", Write("a.yaml", "train:\n  steps: 5\n  blok: 8\n"), "--out", output), "line 3", "train.blok", "block");
+        Refused(Tool.Run("train", "gpt", "-c", "nowhere.yaml", "--out", output), "nowhere.yaml");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", $"data.path={folder}/nothing.txt", "--out", output), "nothing.txt");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", $"data.path={Write("short.txt", "short")}", "tokenizer.kind=char", "--out", output + "2"), "train.block");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", $"data.path={Write("small.txt", "a small text\n")}", "tokenizer.size=5000", "--out", output + "3"), "--size");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "--out", Gpt2), "Expected a new or empty folder");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1"), "--out");
+        Refused(Tool.Run("train", "gpt", "--resume", "--out", output + "4"), "no run");
+    }
+
+    [Fact]
+    public void Models_name_file_key_and_fault()
+    {
+        Refused(Tool.Run("generate", "--model", folder, "x"), "config.json");
+        Refused(Tool.Ask("{\"ids\":[5,120]}\n", "generate", "--model", Gpt2, "--json"), "line 1", "120", "0 to 119");
+        Refused(Tool.Ask($"{{\"ids\":[{string.Join(',', Enumerable.Repeat(5, 60))}]}}\n", "generate", "--model", Gpt2, "--json"), "60 tokens", "40", "--truncate");
+        Refused(Tool.Ask("{\"ids\":[5]}\nnonsense\n", "score", "--model", Gpt2, "--json"), "line 2");
+        Refused(Tool.Ask("{\"prompt\":\"hello\"}\n", "generate", "--model", Gpt2, "--json"), "no tokenizer");
+        Refused(Tool.Run("classify", "--model", Gpt2, "x"), "GPT2LMHeadModel");
+        Directory.CreateDirectory(Path.Combine(folder, "cut"));
+        File.Copy(Path.Combine(Gpt2, "config.json"), Path.Combine(folder, "cut", "config.json"));
+        File.WriteAllBytes(Path.Combine(folder, "cut", "model.safetensors"), File.ReadAllBytes(Path.Combine(Gpt2, "model.safetensors"))[..5000]);
+        Refused(Tool.Run("generate", "--model", Path.Combine(folder, "cut"), "x"), "model.safetensors");
+        Refused(Tool.Run("inspect", Path.Combine(folder, "nothing")), "nothing");
+    }
+
+    [Fact]
+    public void A_bad_line_can_be_skipped()
+    {
+        var answer = Tool.Ask("{\"ids\":[5,6]}\nnonsense\n{\"ids\":[7,8]}\n", "score", "--model", Gpt2, "--json", "--skip-bad-lines");
+        Assert.Equal((0, 2), (answer.Code, answer.Json.Count));
+        Assert.Contains("line 2", answer.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_misspelt_verb_or_option_is_told()
+    {
+        Refused(Tool.Run("trian"), "trian");
+        Refused(Tool.Run("generate", "--modle", "x"), "--modle");
+    }
+
+    [Fact]
+    public void Every_verb_has_help_with_an_example()
+    {
+        string[][] verbs = [["demo"], ["data", "list"], ["data", "show"], ["data", "prepare"], ["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "show"], ["train", "gpt"], ["generate"], ["score"], ["classify"], ["evaluate", "perplexity"], ["inspect"], ["bench", "train"], ["bench", "decode"], ["bench", "tokenizer"], ["completion"]];
+        var help = string.Concat(verbs.Select(v => Tool.Run([.. v, "--help"]).Output));
+        Assert.Equal(verbs.Length, System.Text.RegularExpressions.Regex.Count(help, "Example: ", System.Text.RegularExpressions.RegexOptions.None, TimeSpan.FromSeconds(1)));
+        Approve.Text("help", help.Replace($"[default: {Environment.ProcessorCount}]", "[default: all cores]", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Help_names_the_tool_and_completion_knows_the_verbs()
+    {
+        var help = Tool.Run("--help");
+        Assert.Equal(0, help.Code);
+        Assert.Contains("lect [command]", help.Output, StringComparison.Ordinal);
+        Assert.DoesNotContain("Lect.Cli", help.Output, StringComparison.Ordinal);
+        Assert.Contains("train", Tool.Run("[suggest:8]", "lect tra").Output, StringComparison.Ordinal);
+        Assert.Contains("complete", Tool.Run("completion", "bash").Output, StringComparison.Ordinal);
+    }
+}
