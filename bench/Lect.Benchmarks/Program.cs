@@ -1,9 +1,12 @@
 // Baselines that need other people's code, measured in the same run as ours ('lect bench' has the rest):
 //   dotnet run -c Release --project bench/Lect.Benchmarks -- tokenizer
+// and proofs that are too long for a test:
+//   dotnet run -c Release --project bench/Lect.Benchmarks -- memory
 using System.Globalization;
 using Lect.Benchmarks;
 
 CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 if (args is ["tokenizer"]) { TokenizerBaseline.Run(); return 0; }
-Console.Error.WriteLine("Expected: tokenizer.");
+if (args is ["memory"]) return MemoryProof.Run();
+Console.Error.WriteLine("Expected: tokenizer or memory.");
 return 2;

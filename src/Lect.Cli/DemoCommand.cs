@@ -76,7 +76,7 @@ internal static class DemoCommand
             var words = text.Text.Split(' ');
             var prompt = string.Join(' ', words[..5]);
             var options = model.Defaults with { Decoding = model.Defaults.Decoding with { Sample = true, Temperature = 0.7, TopK = 50, MaxNewTokens = 40, Seed = i } };
-            AnsiConsole.MarkupLineInterpolated($"  [grey]{text.Member}[/]");
+            AnsiConsole.MarkupLineInterpolated($"  [grey]{text.Name}[/]");
             AnsiConsole.MarkupLineInterpolated($"  {prompt}[green]{string.Concat(model.Stream(prompt, options)).ReplaceLineEndings(" ")}[/]");
             AnsiConsole.MarkupLineInterpolated($"  [grey]written: … {string.Join(' ', words[5..])}[/]");
         }

@@ -19,7 +19,12 @@ public enum CorpusSplit
 /// <param name="Kind">The element: summary, remarks, param, returns, exception, …</param>
 /// <param name="Subject">What a param or exception is about; null elsewhere.</param>
 /// <param name="Text">The text without markup.</param>
-public sealed record SdkText(string Member, string Kind, string? Subject, string Text);
+public sealed record SdkText(string Member, string Kind, string? Subject, string Text)
+{
+    /// <summary>The member as people write it: <c>String.Trim</c>.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public string Name => SdkCorpus.Name(Member);
+}
 
 /// <summary>
 /// Real English on every machine with the .NET SDK: the XML documentation beside the reference assemblies, about 96,000 distinct
@@ -143,7 +148,7 @@ public static class SdkCorpus
     }
 
     // M:System.String.Join``1(System.String,…) -> String.Join; T:System.String -> String.
-    private static string Name(string cref)
+    internal static string Name(string cref)
     {
         var name = cref.Length > 2 && cref[1] == ':' ? cref[2..] : cref;
         var parts = name.Split('(')[0].Split('.');
