@@ -21,7 +21,8 @@ internal static class DemoCommand
 
     private static int Gpt(string folder, string[] sets)
     {
-        using var stop = new StopSignals();
+        string data;
+        using (var stop = new StopSignals())
         using (var progress = new Progress())
         {
             var isThere = RunFolder.IsAt(folder);
@@ -30,8 +31,9 @@ internal static class DemoCommand
             var config = isThere ? RunFolder.SettingsOf<PretrainGptConfig>(folder, sets) : RunFile.Load<PretrainGptConfig>(Screen.ConfigFile("configs/gpt/sdk-small.yaml"), sets);
             PretrainGpt.Run(config, folder, progress.Show, progress.Note, stop.Token);
             progress.Note("counting n-grams for comparison");
+            data = config.Data.Path is { } path && TokenFolder.IsAt(path) ? path : Path.Combine(folder, "data");
         }
-        var tokens = TokenFolder.Open(Path.Combine(folder, "data"));
+        var tokens = TokenFolder.Open(data);
         using var model = LanguageModel.Load(folder);
         ShowFigures(folder, tokens, model);
         ShowSamples(model);

@@ -23,7 +23,7 @@ internal static class Screen
     /// <summary>Prints figures by their names: one JSON object, or a line each.</summary>
     public static void Figures(bool json, IReadOnlyList<(string Name, JsonNode Value)> figures)
     {
-        if (json) Console.WriteLine(new JsonObject(figures.Select(f => KeyValuePair.Create(f.Name, (JsonNode?)f.Value))).ToJsonString());
+        if (json) Console.WriteLine(new JsonObject(figures.Select(f => KeyValuePair.Create(f.Name, f.Value.GetValue<object>() is double d && !double.IsFinite(d) ? null : (JsonNode?)f.Value))).ToJsonString());
         else foreach (var (name, value) in figures) Console.WriteLine($"{name.PadRight(figures.Max(f => f.Name.Length))}  {(value.GetValue<object>() is double d ? d.ToString("0.####", CultureInfo.InvariantCulture) : value)}");
     }
 

@@ -44,7 +44,7 @@ internal static class TrainCommands
 
     private static TConfig Settings<TConfig>(string? config, string folder, string[] sets, bool resume) where TConfig : IRecipeConfig, new()
     {
-        if (!resume) return RunFolder.IsAt(folder) ? throw RunFolder.Occupied(folder) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
+        if (!resume) return RunFolder.IsOccupied(folder) ? throw RunFolder.Occupied(folder) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
         return RunFolder.IsAt(folder) || config is null ? RunFolder.SettingsOf<TConfig>(folder, sets) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
     }
 

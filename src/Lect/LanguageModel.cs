@@ -64,7 +64,7 @@ public sealed class LanguageModel : IDisposable
     private static GenerationOptions ReadDefaults(string folder, JsonObject config)
     {
         var path = Path.Combine(folder, "generation_config.json");
-        var json = File.Exists(path) ? JsonNode.Parse(File.ReadAllText(path))!.AsObject() : [];
+        var json = File.Exists(path) ? ModelConfig.ReadFile(path) : [];
         foreach (var key in (string[])["forced_bos_token_id", "forced_eos_token_id", "forced_decoder_ids", "suppress_tokens", "begin_suppress_tokens", "typical_p", "epsilon_cutoff", "eta_cutoff"])
             if (json[key] is JsonValue value && !(key is "typical_p" && (double)value == 1) && !(key.EndsWith("cutoff", StringComparison.Ordinal) && (double)value == 0))
                 throw new InvalidDataException($"{path}: found {key}, which this version of Lect does not apply. Set it to null to go on without it.");

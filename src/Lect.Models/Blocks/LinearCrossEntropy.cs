@@ -23,7 +23,7 @@ internal static unsafe class LinearCrossEntropy
     /// <param name="compute">Precision of the products.</param>
     /// <returns>A scalar, fp32.</returns>
     public static Tensor Apply(Tensor h_NC, Tensor weight_VC, Tensor labels_N, double scale, ComputeType compute) => Simd.Takes(h_NC)
-        ? Function.apply(h_NC, weight_VC, labels_N, scale, compute)
+        ? Function.apply(h_NC, weight_VC, labels_N, scale, compute, is_grad_enabled())
         : nn.functional.cross_entropy(Projection.OutIn(h_NC, weight_VC, null, compute).to(ScalarType.Float32), labels_N, ignore_index: Ignored, reduction: nn.Reduction.Sum) * scale;
 
     private sealed class Function : autograd.SingleTensorFunction<Function>
@@ -37,6 +37,7 @@ internal static unsafe class LinearCrossEntropy
             Tensor source = (Tensor)vars[0], h = source.to(type).contiguous(), w = ((Tensor)vars[1]).to(type), labels = ((Tensor)vars[2]).contiguous();
             var scale = (double)vars[3];
             long n = h.shape[0], v = w.shape[0], chunk = Math.Clamp(ChunkBytes / (v * h.element_size()), 1, n);
+            var wantsGradients = (bool)vars[5];
             var dh = empty_like(h);
             Tensor? dw = null;
             double loss = 0;
@@ -47,12 +48,13 @@ internal static unsafe class LinearCrossEntropy
                 var part = h.narrow(0, at, rows);
                 var logits = part.mm(w.t());
                 loss += type == ScalarType.Float32 ? Gradient<Single32>(logits, labels.narrow(0, at, rows), (float)scale) : Gradient<Brain16>(logits, labels.narrow(0, at, rows), (float)scale);
+                if (!wantsGradients) continue;
                 dh.narrow(0, at, rows).copy_(logits.mm(w));
                 var dwPart = logits.t().mm(part).to(ScalarType.Float32);
                 if (dw is null) dw = dwPart.MoveToOuterDisposeScope();
                 else dw.add_(dwPart);
             }
-            ctx.Save([dh.to(source.dtype), dw!], (Tensor)vars[1]);
+            if (wantsGradients) ctx.Save([dh.to(source.dtype), dw!], (Tensor)vars[1]);
             return tensor((float)(loss * scale)).MoveToOuterDisposeScope();
         }
 
@@ -61,7 +63,7 @@ internal static unsafe class LinearCrossEntropy
             var saved = ctx.get_saved_variables();
             var g = grad_output.Number();
             using var scope = NewDisposeScope();
-            return [g == 1 ? saved[0] : (saved[0] * g).MoveToOuterDisposeScope(), Saving.Deliver(saved[2], () => g == 1 ? saved[1] : saved[1] * g), null!, null!, null!];
+            return [g == 1 ? saved[0] : (saved[0] * g).MoveToOuterDisposeScope(), Saving.Deliver(saved[2], () => g == 1 ? saved[1] : saved[1] * g), null!, null!, null!, null!];
         }
     }
 

@@ -70,7 +70,7 @@ public static class ModelFolder
     {
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        if (dropout is not null) foreach (var key in config.Select(p => p.Key).Where(k => k.EndsWith("_pdrop", StringComparison.Ordinal)).ToList()) config[key] = dropout;
+        if (dropout is not null) foreach (var key in (string[])["resid_pdrop", "embd_pdrop", "attn_pdrop"]) config[key] = dropout;
         return Filled(Create(config, device, path), folder);
     }
 

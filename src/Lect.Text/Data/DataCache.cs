@@ -28,7 +28,7 @@ public static class DataCache
     {
         var lines = Rows.Lines(path).Select(l => l.Text).ToList();
         var rows = new T[lines.Count];
-        Parallel.For(0, rows.Length, i => rows[i] = JsonSerializer.Deserialize<T>(lines[i])!);
+        InParallel.For(rows.Length, i => rows[i] = JsonSerializer.Deserialize<T>(lines[i])!);
         return [.. rows];
     }
 

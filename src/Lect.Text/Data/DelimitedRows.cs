@@ -12,7 +12,7 @@ internal static class DelimitedRows
     {
         using var text = new StreamReader(DataFiles.Open(file), new UTF8Encoding(false, throwOnInvalidBytes: true));
         long line = 1;
-        using var csv = Try(file, line, () => CsvDataReader.Create(text, new CsvDataReaderOptions { HasHeaders = true }));
+        using var csv = Try(file, line, () => CsvDataReader.Create(text, new CsvDataReaderOptions { HasHeaders = true, Comment = '\0', MaxBufferSize = 1 << 30 }));
         var columns = Columns(file, [.. Enumerable.Range(0, csv.FieldCount).Select(csv.GetName)]);
         for (line += columns.Sum(LineEnds) + 1; Try(file, line, csv.Read);)
         {

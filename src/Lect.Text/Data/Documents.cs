@@ -76,7 +76,7 @@ public static class Documents
             var train = (int)Math.Clamp(cut - at, 0, text.Length);
             if (train > 0 && train < text.Length && char.IsLowSurrogate(text[train])) train++;
             at += text.Length;
-            if (train > 0) yield return new(CorpusSplit.Train, text[..train], at == length && train == text.Length);
+            if (train > 0) yield return new(CorpusSplit.Train, text[..train], at >= cut);
             if (train < text.Length) yield return new(CorpusSplit.Validation, text[train..], at == length);
         }
     }

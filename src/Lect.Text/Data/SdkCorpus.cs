@@ -49,7 +49,7 @@ public static class SdkCorpus
         return DataCache.Table<SdkText>(CacheName(files), () =>
         {
             var perFile = new List<SdkText>[files.Count];
-            Parallel.For(0, files.Count, i => perFile[i] = Read(files[i]));
+            InParallel.For(files.Count, i => perFile[i] = Read(files[i]));
             return [.. perFile.SelectMany(texts => texts)];
         });
     }
@@ -58,7 +58,7 @@ public static class SdkCorpus
     private static string CacheName(List<string> files)
     {
         var hash = Fnv1a(string.Join('\n', files.Select(f => $"{f}:{new FileInfo(f).Length}")));
-        return $"sdk-{Path.GetFileName(Path.GetDirectoryName(Path.GetDirectoryName(Path.GetDirectoryName(files[0]))))}-{hash:x16}-members";
+        return $"sdk-{Path.GetFileName(Path.GetDirectoryName(Path.GetDirectoryName(Path.GetDirectoryName(files[0]))))}-{hash:x16}-members-1";   // the last number counts the ways in which texts were made of markup
     }
 
     /// <summary>All texts by their split; the corpus is read once.</summary>

@@ -68,10 +68,10 @@ public sealed class TokenFolder
         long bytes = 0;
         try
         {
-            foreach (var chunk in documents.Chunk(4096))
+            foreach (var chunk in Chunks(documents))
             {
                 var encoded = new byte[chunk.Length][];
-                Parallel.For(0, chunk.Length, i => encoded[i] = Encode(chunk[i], tokenizer, end, size));
+                InParallel.For(chunk.Length, i => encoded[i] = Encode(chunk[i], tokenizer, end, size));
                 for (var i = 0; i < chunk.Length; i++)
                 {
                     var (name, length) = (Name(chunk[i].Split), Encoding.UTF8.GetByteCount(chunk[i].Text));
@@ -86,11 +86,27 @@ public sealed class TokenFolder
             foreach (var file in files.Values) file.Flush(flushToDisk: true);
         }
         finally { foreach (var file in files.Values) file.Dispose(); }
+        if (counts.GetValueOrDefault(Name(CorpusSplit.Train)) is null or { Tokens: 0 }) throw new InvalidDataException("Found no text to train on. Expected at least one document that is not empty and not kept for validation.");
         var written = new Meta(tokenizer.VocabularySize, size, end, counts);
         var temporary = System.IO.Path.Combine(path, Description + ".tmp");
         File.WriteAllText(temporary, JsonSerializer.Serialize(written) + "\n");
         File.Move(temporary, System.IO.Path.Combine(path, Description), overwrite: true);
         return new(path, written);
+    }
+
+    // Some thousand documents or some megabytes at a time, whichever comes first.
+    private static IEnumerable<Document[]> Chunks(IEnumerable<Document> documents)
+    {
+        var (chunk, length) = (new List<Document>(), 0L);
+        foreach (var document in documents)
+        {
+            chunk.Add(document);
+            if (chunk.Count < 4096 && (length += document.Text.Length) < 1 << 24) continue;
+            yield return [.. chunk];
+            chunk.Clear();
+            length = 0;
+        }
+        if (chunk.Count > 0) yield return [.. chunk];
     }
 
     private static byte[] Encode(Document document, Tokenizer tokenizer, int? end, int size)

@@ -159,12 +159,12 @@ internal sealed class BytePairTrainer
     public static Dictionary<string, long> CountPieces(IEnumerable<string> texts, Action<string, Action<ReadOnlySpan<char>>> split, int? threads = null)
     {
         var counted = new ConcurrentBag<Dictionary<string, long>>();
-        Parallel.ForEach(Partitioner.Create(texts, EnumerablePartitionerOptions.None), new ParallelOptions { MaxDegreeOfParallelism = threads ?? Environment.ProcessorCount }, () => new Dictionary<string, long>(StringComparer.Ordinal), (text, _, mine) =>
+        InParallel.Unbundled(() => Parallel.ForEach(Partitioner.Create(texts, EnumerablePartitionerOptions.NoBuffering), new ParallelOptions { MaxDegreeOfParallelism = threads ?? Environment.ProcessorCount }, () => new Dictionary<string, long>(StringComparer.Ordinal), (text, _, mine) =>
         {
             var lookup = mine.GetAlternateLookup<ReadOnlySpan<char>>();
             split(text, piece => CollectionsMarshal.GetValueRefOrAddDefault(lookup, piece, out var _)++);
             return mine;
-        }, counted.Add);
+        }, counted.Add));
         var total = new Dictionary<string, long>(StringComparer.Ordinal);
         foreach (var part in counted)
             foreach (var (piece, count) in part) CollectionsMarshal.GetValueRefOrAddDefault(total, piece, out _) += count;

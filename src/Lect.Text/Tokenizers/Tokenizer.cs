@@ -167,6 +167,9 @@ public sealed class Tokenizer
     /// <summary>What is said where a text meets a model folder without a tokenizer.</summary>
     public static InvalidDataException Missing() => new("Found a text, but the model folder holds no tokenizer. Give token ids (\"ids\") instead, or put a tokenizer.json into the folder.");
 
+    /// <summary>Whether another tokenizer has the same vocabulary and does the same with every text.</summary>
+    public bool IsSameAs(Tokenizer other) => TokenizerFile.ToJson(this).ToJsonString() == TokenizerFile.ToJson(other).ToJsonString();
+
     /// <summary>Writes tokenizer.json (and vocab.json and merges.txt for byte-level BPE) into a folder, as Hugging Face reads them.</summary>
     public void Save(string folder) => TokenizerFile.Save(this, folder);
 }

@@ -23,6 +23,7 @@ public static class DecodeBench
             times.Clear();
             foreach (var token in Lect.Models.Generator.Stream(model, prompts, new() { MaxNewTokens = shape.Seq })) if (token.Row == 0) times.Add(watch.Elapsed.TotalMilliseconds);
         });
+        if (times.Count < 8) throw new InvalidDataException($"Found --seq {shape.Seq}. Expected at least 8, so that early and late can be told apart.");
         var quarter = times.Count / 4;
         return (BenchResult.From("decode", (shape with { Dtype = Precision.Name(model.Compute) }).ToJson(), seconds, shape.Batch * shape.Seq, "tokens/s"), times[quarter] / (quarter + 1), (times[^1] - times[^(quarter + 1)]) / quarter);
     }

@@ -34,6 +34,7 @@ public sealed record PretrainGptConfig : IRecipeConfig
         var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
         if (Recipe is not (null or "gpt")) faults.Add($"recipe = '{Recipe}': this file is for another verb than lect train gpt");
         if (Model.GetValueOrDefault("architecture") is { } a and not "gpt2") faults.Add($"model.architecture = '{a}': this version of Lect trains gpt2");
+        if (Model.TryGetValue("path", out var path) && path is not string { Length: > 0 }) faults.Add($"model.path = {path}: expected a folder's name (in quotes where it looks like a number)");
         if (Model.ContainsKey("path") && Model.Count > 1) faults.Add($"model.{Model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration");
         return faults.Count == 0 ? this : throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
     }
@@ -97,7 +98,7 @@ public static class PretrainGpt
     {
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
-        using var run = RunFolder.IsAt(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config with { Recipe = "gpt" });
+        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config with { Recipe = "gpt" });
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         var (tokenizer, tokens) = TextData.Prepare(config.Data, config.Tokenizer, config.Model.GetValueOrDefault("path") as string, folder, note);
@@ -105,7 +106,7 @@ public static class PretrainGpt
         using var validation = tokens.Ids(CorpusSplit.Validation);
         using var model = Model(config, tokenizer);
         var batches = new PackedBatches(train, config.Train.Block, config.Train.Rows, config.Train.MicroBatchSize ?? config.Train.Rows, config.Seed, (config.Train.Sampling ?? (config.Train.Epochs is null ? "random" : "shuffle")) == "shuffle");
-        config = Resolve(config, model, batches);
+        config = Resolve(config, model, batches).Validate();
         run.SaveSettings(config);
         note?.Invoke($"gpt2: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {tokens.Count(CorpusSplit.Train).Tokens:N0} tokens to train on, {config.Train.Steps:N0} steps of {config.Train.Rows} x {config.Train.Block} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
 
@@ -117,7 +118,7 @@ public static class PretrainGpt
             Labels = b => b.LabelCount,
             Loss = (b, scale) => Loss(model, b, scale, compute),
             Evaluate = validation.Count < 2 ? null : () => Perplexity.Of(model, validation, config.Train.Block, tokens.Count(CorpusSplit.Validation), config.Train.EvalTokens).Figures("val_loss"),
-            Sample = config.Train.SampleTokens == 0 ? null : () => Sample(model, tokenizer, config),
+            Sample = config.Train.SampleTokens == 0 || model.ContextLength < 2 ? null : () => Sample(model, tokenizer, config),
             Save = to => Save(model, tokenizer, to),
         }, config.Train, config.Seed, run, report, stop);
     }
@@ -145,7 +146,7 @@ public static class PretrainGpt
         json.Remove("architecture");
         json["vocab_size"] ??= tokenizer.VocabularySize;
         json["n_positions"] ??= config.Train.Block;
-        foreach (var key in (string[])["bos_token_id", "eos_token_id"]) json[key] = tokenizer.EndOfText;
+        foreach (var key in (string[])["bos_token_id", "eos_token_id"]) json[key] ??= tokenizer.EndOfText;
         foreach (var key in (string[])["resid_pdrop", "embd_pdrop", "attn_pdrop"])
             if (dropout is not null || json[key] is null) json[key] = dropout ?? 0;
         json["model_type"] = "gpt2";

@@ -48,6 +48,7 @@ public sealed record TextDataConfig
 
     internal IEnumerable<string> Faults()
     {
+        if (Path is "" || ValidationPath is "") yield return "data: found an empty path";
         if (Source is not (null or "sdk")) yield return $"data.source = '{Source}': expected sdk, or data.path";
         if (Path is null && (ValidationPath ?? Split ?? Format) is not null) yield return "data: found validation_path, split or format without path; the SDK corpus has its own splits";
         if (Path is null && Validation is not null) yield return "data.validation: the SDK corpus has its own splits; give data.path to choose a share";
@@ -75,7 +76,12 @@ public static class TextData
         var here = System.IO.Path.Combine(folder, "data");
         if (TokenFolder.IsAt(here)) return Open(here);
         var given = tokenizer.Path ?? (tokenizer.Kind is null && tokenizer.Size is null ? modelPath : null);
-        if (data.Path is { } prepared && TokenFolder.IsAt(prepared)) return Check(Open(prepared), given);
+        if (data.Path is { } prepared && TokenFolder.IsAt(prepared))
+        {
+            if ((tokenizer.Kind ?? (object?)tokenizer.Size ?? data.ValidationPath ?? (object?)data.Validation ?? data.Split ?? data.Format) is not null || data.Columns.Count > 0)
+                throw new InvalidDataException($"Found keys of tokenizer (kind, size) or data (validation, split, format, columns) beside the prepared data in {prepared}, which have all that. Expected data.path alone: --set tokenizer=null takes a file's tokenizer keys away.");
+            return Check(Open(prepared), given);
+        }
         var chosen = Chosen(data, tokenizer, given, note);
         note?.Invoke($"reading {Describe(data)}");
         return (chosen, Write(here, data, chosen));
@@ -86,7 +92,8 @@ public static class TextData
     /// <param name="tokenizer">Which vocabulary.</param>
     /// <param name="folder">Where to write: ids and tokenizer.</param>
     /// <param name="note">Told what is being done.</param>
-    public static TokenFolder Prepare(TextDataConfig data, TokenizerConfig tokenizer, string folder, Action<string>? note = null) => Write(folder, data, Chosen(data, tokenizer, tokenizer.Path, note));
+    public static TokenFolder Prepare(TextDataConfig data, TokenizerConfig tokenizer, string folder, Action<string>? note = null) =>
+        data.Faults().Concat(tokenizer.Faults()).ToList() is { Count: > 0 } faults ? throw new InvalidDataException(string.Join("; ", faults) + ".") : Write(folder, data, Chosen(data, tokenizer, tokenizer.Path, note));
 
     private static Tokenizer Chosen(TextDataConfig data, TokenizerConfig tokenizer, string? given, Action<string>? note)
     {
@@ -98,15 +105,15 @@ public static class TextData
     private static TokenFolder Write(string folder, TextDataConfig data, Tokenizer tokenizer)
     {
         tokenizer.Save(folder);
-        var tokens = TokenFolder.Write(folder, data.Documents(), tokenizer);
-        return tokens.Count(CorpusSplit.Train).Tokens > 0 ? tokens : throw new InvalidDataException($"Found no text to train on in {Describe(data)}. Expected at least one document that is not empty and not kept for validation.");
+        try { return TokenFolder.Write(folder, data.Documents(), tokenizer); }
+        catch (InvalidDataException e) when (e.Message.StartsWith("Found no text", StringComparison.Ordinal)) { throw new InvalidDataException($"{Describe(data)}: {e.Message}", e); }
     }
 
     private static (Tokenizer, TokenFolder) Open(string folder) => (Tokenizer.Load(folder), TokenFolder.Open(folder));
 
     private static (Tokenizer, TokenFolder) Check((Tokenizer Tokenizer, TokenFolder Tokens) prepared, string? given) =>
-        given is null || Tokenizer.Load(given).VocabularySize == prepared.Tokenizer.VocabularySize ? prepared
-        : throw new InvalidDataException($"Found prepared data of another vocabulary ({prepared.Tokenizer.VocabularySize} tokens) than {given}. Expected the same tokenizer: prepare the data again with --tokenizer {given}.");
+        given is null || Tokenizer.Load(given).IsSameAs(prepared.Tokenizer) ? prepared
+        : throw new InvalidDataException($"Found prepared data of another tokenizer than that of {given}. Expected the same tokenizer: prepare the data again with --tokenizer {given}.");
 
     private static string Describe(TextDataConfig data) => data.Path ?? "the documentation of the .NET SDK";
 }

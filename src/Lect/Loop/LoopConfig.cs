@@ -55,7 +55,8 @@ public abstract record LoopConfig
     {
         get
         {
-            var (steps, warmup) = (Steps ?? 1, Math.Min(Warmup, Steps ?? 1));
+            var steps = Steps ?? 1;
+            var warmup = Math.Min(Warmup, Schedule == "wsd" ? steps - 1 : steps);
             return new() { Kind = Schedule, Rate = Lr, Steps = steps, Warmup = warmup, Floor = Floor, Decay = Schedule == "wsd" ? Math.Max(1, Math.Min(Decay ?? steps / 5, steps - warmup)) : 0 };
         }
     }
@@ -64,7 +65,7 @@ public abstract record LoopConfig
     protected internal virtual IEnumerable<string> Faults()
     {
         if (Steps is null && Epochs is null) yield return "train: found neither steps nor epochs, expected one of them";
-        if (Steps < 0) yield return $"train.steps = {Steps}: expected 0 or more";
+        if (Steps < 1) yield return $"train.steps = {Steps}: expected at least 1";
         if (Epochs <= 0) yield return FormattableString.Invariant($"train.epochs = {Epochs}: expected more than 0");
         if (Precision is not ("fp32" or "bf16" or "auto")) yield return $"train.precision = '{Precision}': expected fp32, bf16 or auto";
         if (Threads < 1) yield return $"train.threads = {Threads}: expected at least 1";
@@ -72,6 +73,6 @@ public abstract record LoopConfig
         if (EvalEvery < 0 || CheckpointEvery < 0) yield return $"train.eval_every = {EvalEvery}, train.checkpoint_every = {CheckpointEvery}: expected 0 (never) or more";
         if (WeightDecay < 0 || Clip < 0 || Epsilon <= 0) yield return FormattableString.Invariant($"train.weight_decay = {WeightDecay}, train.clip = {Clip}, train.epsilon = {Epsilon}: expected none below 0");
         if (Beta1 is < 0 or >= 1 || Beta2 is < 0 or >= 1) yield return FormattableString.Invariant($"train.beta1 = {Beta1}, train.beta2 = {Beta2}: expected at least 0 and less than 1");
-        if (Steps is not null) foreach (var fault in Rates.Faults()) yield return fault;
+        if (Steps is null or >= 1) foreach (var fault in Rates.Faults()) yield return fault;
     }
 }

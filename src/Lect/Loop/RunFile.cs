@@ -112,7 +112,7 @@ public static class RunFile
     private static object? Convert(Type type, YamlNode node, string key, Func<YamlNode, string> where)
     {
         var kind = Nullable.GetUnderlyingType(type) ?? type;
-        if (kind.IsAssignableTo(typeof(IDictionary))) return Dictionary(kind, node, key, where);
+        if (kind.IsAssignableTo(typeof(IDictionary)) && !IsNothing(node)) return Dictionary(kind, node, key, where);
         if (kind.IsArray)
         {
             var items = node is YamlSequenceNode list ? list.Children : [node];
@@ -120,11 +120,16 @@ public static class RunFile
             for (var i = 0; i < items.Count; i++) array.SetValue(Convert(kind.GetElementType()!, items[i], key, where), i);
             return array;
         }
-        if (node is YamlScalarNode { Style: ScalarStyle.Plain, Value: "" or "~" or "null" }) return type.IsValueType && kind == type ? throw Wrong("nothing", kind, key, where(node)) : null;
-        if (kind is { IsClass: true } && kind != typeof(string) && kind != typeof(object))
+        if (IsNothing(node) && !IsSection(kind)) return type.IsValueType && kind == type ? throw Wrong("nothing", kind, key, where(node)) : null;
+        if (IsNothing(node) && IsSection(kind)) return Activator.CreateInstance(kind);   // a section taken away has its defaults
+        if (IsSection(kind))
             return node is YamlMappingNode section ? Bind(kind, section, key + ".", where) : throw new InvalidDataException($"{where(node)}: found {key} = {node}. Expected a section with keys of its own.");
         return node is YamlScalarNode scalar ? Scalar(kind, scalar) ?? throw Wrong($"'{scalar.Value}'", kind, key, where(node)) : throw Wrong("a list or section", kind, key, where(node));
     }
+
+    private static bool IsNothing(YamlNode node) => node is YamlScalarNode { Style: ScalarStyle.Plain, Value: "" or "~" or "null" };
+
+    private static bool IsSection(Type type) => type.IsClass && type != typeof(string) && type != typeof(object);
 
     private static object Dictionary(Type type, YamlNode node, string key, Func<YamlNode, string> where)
     {

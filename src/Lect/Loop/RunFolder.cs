@@ -67,15 +67,22 @@ public sealed class RunFolder : IDisposable
         return goesOn;
     }
 
-    /// <summary>Begins a run in a new or empty folder.</summary>
-    /// <exception cref="InvalidDataException">The folder holds something.</exception>
+    /// <summary>Whether a folder holds a run with something to lose: a checkpoint.</summary>
+    public static bool IsOccupied(string path) => CheckpointsIn(path).Count > 0;
+
+    /// <summary>Begins a run in a new or empty folder, or in one where a run ended before its first checkpoint.</summary>
+    /// <exception cref="InvalidDataException">The folder holds something else.</exception>
     public static RunFolder Begin<T>(string path, T settings)
     {
-        if (IsAt(path)) throw Occupied(path);
-        if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any()) throw new InvalidDataException($"Found files in {path} that are no run of Lect's. Expected a new or empty folder: choose another --out.");
+        if (IsOccupied(path)) throw Occupied(path);
+        var begun = File.Exists(System.IO.Path.Combine(path, Metrics));   // the first thing that a run writes
+        if (!begun && Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any(f => System.IO.Path.GetFileName(f) != "lock"))
+            throw new InvalidDataException($"Found files in {path} that are no run of Lect's. Expected a new or empty folder: choose another --out.");
         Directory.CreateDirectory(path);
-        ModelFolder.WriteText(System.IO.Path.Combine(path, SettingsFile), RunFile.Write(settings));
-        return Open(path);
+        var run = Open(path);
+        foreach (var made in new[] { "data", "tensorboard", "checkpoints" }.Select(d => System.IO.Path.Combine(path, d)).Where(Directory.Exists)) Directory.Delete(made, recursive: true);   // of a start that came to nothing
+        run.SaveSettings(settings);
+        return run;
     }
 
     /// <summary>What is said where a new run would overwrite another.</summary>
@@ -110,16 +117,15 @@ public sealed class RunFolder : IDisposable
     /// <summary>The state of the last checkpoint, without loading it.</summary>
     public static RunState LastState(string path) => CheckpointsIn(path) is [.., var last] ? JsonSerializer.Deserialize<RunState>(File.ReadAllText(System.IO.Path.Combine(last, State)))! : RunState.Start;
 
+    // The lines up to the checkpoint are the file's beginning: cut once, so that a kill meanwhile loses none of them.
     private void CutMetrics(long step)
     {
         metrics.Position = 0;
         using var reader = new StreamReader(metrics, Encoding.UTF8, leaveOpen: true);
-        var kept = new StringBuilder();
-        while (reader.ReadLine() is { } line)
-            if (Parse(line) is { } json && (long?)json["step"] <= step && step > 0) kept.Append(line).Append('\n');
-        metrics.SetLength(0);
-        metrics.Write(Encoding.UTF8.GetBytes(kept.ToString()));
-        metrics.Flush();
+        long end = 0;
+        while (step > 0 && reader.ReadLine() is { } line && Parse(line) is { } json && (long?)json["step"] <= step) end += Encoding.UTF8.GetByteCount(line) + 1;
+        metrics.SetLength(Math.Min(end, metrics.Length));
+        metrics.Position = metrics.Length;
     }
 
     private static JsonObject? Parse(string line)
@@ -167,7 +173,11 @@ public sealed class RunFolder : IDisposable
             if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
             throw new IOException($"The checkpoint of step {state.Step} could not be written: {e.Message} {(Checkpoints is [.., var last] ? $"The last whole one is {last}. Free space and go on with --resume." : "There is none before it. Free space and begin again with --resume.")}", e);
         }
-        foreach (var old in Checkpoints.SkipLast(2).Where(c => StepOf(c) != state.BestStep)) Directory.Delete(old, recursive: true);
+        foreach (var old in Checkpoints.SkipLast(2).Where(c => StepOf(c) != state.BestStep))
+        {
+            Directory.Move(old, temporary);   // a kill leaves no half of it under its name
+            Directory.Delete(temporary, recursive: true);
+        }
     }
 
     /// <inheritdoc/>

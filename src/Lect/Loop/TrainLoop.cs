@@ -57,6 +57,8 @@ public static class TrainLoop
 
     private sealed class State<TBatch>(Training<TBatch> training, LoopConfig config, long seed, RunFolder run, AdamW optimizer, EventLog events, Action<TrainEvent>? report)
     {
+        private const string Advice = "Expected finite numbers: lower train.lr, lengthen train.warmup, or set train.clip. The checkpoints before this step are whole.";
+
         private readonly long steps = config.Steps!.Value;
         private readonly Schedule rates = config.Rates;
         private readonly Stopwatch pace = new();
@@ -75,7 +77,7 @@ public static class TrainLoop
                 pace.Start();
                 var (loss, norm, rate) = Step();
                 pace.Stop();
-                if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new ArithmeticException($"Found a loss of {loss} and a gradient norm of {norm} at step {state.Step}. Expected finite numbers: lower train.lr, lengthen train.warmup, or set train.clip. The checkpoints before this step are whole.");
+                if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new ArithmeticException($"Found a loss of {loss} and a gradient norm of {norm} at step {state.Step}. {Advice}");
                 var last = state.Step == steps;
                 if (state.Step % config.LogEvery == 0 || last) LogStep(loss, norm, rate);
                 var best = (Due(config.EvalEvery) || (last && config.EvalEvery > 0)) && Evaluate();
@@ -130,7 +132,8 @@ public static class TrainLoop
             training.Model.eval();
             var figures = training.Evaluate();
             var line = new JsonObject { ["step"] = state.Step };
-            foreach (var (name, value) in figures) line[name] = value;
+            if (double.IsNaN(figures[0].Value)) throw new ArithmeticException($"Found a {figures[0].Name} that is no number at step {state.Step}. {Advice}");
+            foreach (var (name, value) in figures) line[name] = double.IsFinite(value) ? value : null;
             var isBest = figures[0].Value < state.Best;
             if (isBest) state = state with { Best = figures[0].Value, BestStep = state.Step };
             if (training.Sample?.Invoke() is { } sample) line["sample"] = sample;

@@ -168,6 +168,43 @@ public sealed class TrainLoopTests : IDisposable
     }
 
     [Fact]
+    public void A_start_that_failed_can_be_corrected_in_its_folder()
+    {
+        var run = Folder("run");
+        Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Data = new() { Path = Path.Combine(folder, "typo.txt") } }, run));
+        Assert.Equal(24, PretrainGpt.Run(Config(), run).Step);
+        Assert.Contains("another run", Assert.Throws<InvalidDataException>(() => RunFolder.Begin(run, Config())).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_bad_row_is_named_with_its_line_wherever_it_is_read_in_parallel()
+    {
+        File.WriteAllText(Path.Combine(folder, "rows.jsonl"), string.Concat(Enumerable.Repeat("{\"text\": \"a row of text\"}\n", 50)) + "{\"text\": 5\n");
+        foreach (var tokenizer in (TokenizerConfig[])[new() { Kind = "char" }, new() { Size = 300 }])
+            Assert.Contains("line 51", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Tokenizer = tokenizer, Data = new() { Path = Path.Combine(folder, "rows.jsonl") } }, Folder("run"))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_schedule_is_checked_where_epochs_are_given_too()
+    {
+        var config = Config() with { Train = Config().Train with { Steps = null, Epochs = 0.5, Schedule = "cosin" } };
+        Assert.Contains("train.schedule = 'cosin'", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config, Folder("run"))).Message, StringComparison.Ordinal);
+        Assert.Equal(RunFolder.LastState(Folder("epochs")), RunState.Start);
+        var state = PretrainGpt.Run(config with { Train = config.Train with { Schedule = "wsd", Warmup = 5000 } }, Folder("epochs"));
+        Assert.True(state.Step > 10);
+    }
+
+    [Fact]
+    public void Keys_beside_prepared_data_and_a_foreign_tokenizer_are_refused()
+    {
+        TextData.Prepare(Config().Data, Config().Tokenizer, Folder("tokens"));
+        var config = Config() with { Data = new() { Path = Folder("tokens") } };
+        Assert.Contains("tokenizer=null", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config, Folder("run"))).Message, StringComparison.Ordinal);
+        TokenizerTrainer.Characters(["another alphabet!!"]).Save(Folder("foreign"));
+        Assert.Contains("another tokenizer", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config with { Tokenizer = new() { Path = Folder("foreign") } }, Folder("run"))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Too_little_text_is_refused()
     {
         File.WriteAllText(Path.Combine(folder, "short.txt"), "too short");

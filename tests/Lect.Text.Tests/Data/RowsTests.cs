@@ -88,6 +88,15 @@ public class RowsTests
         Assert.Contains(says, message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void A_table_may_hold_long_texts_and_rows_that_begin_with_a_hash()
+    {
+        var path = Path.Combine(Directory.CreateTempSubdirectory().FullName, "rows.csv");
+        File.WriteAllText(path, $"text,label\n#hashtag tweet,1\n{new string('x', 100_000)},0\n");
+        Assert.Equal([14, 100_000], Rows.Read(path).Select(r => ((string)r["text"]!).Length));
+        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
+    }
+
     private static void Same(JsonArray expected, List<JsonObject> found, string name)
     {
         Assert.Equal(expected.Count, found.Count);

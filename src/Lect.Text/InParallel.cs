@@ -1,0 +1,15 @@
+using System.Runtime.ExceptionServices;
+
+namespace Lect.Text;
+
+/// <summary>Parallel loops that fail as the plain loop would: with the first fault itself, not a bundle of them.</summary>
+internal static class InParallel
+{
+    public static void For(int count, Action<int> body) => Unbundled(() => Parallel.For(0, count, body));
+
+    public static void Unbundled(Action loop)
+    {
+        try { loop(); }
+        catch (AggregateException e) { ExceptionDispatchInfo.Throw(e.Flatten().InnerExceptions[0]); }
+    }
+}
