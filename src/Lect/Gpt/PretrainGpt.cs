@@ -69,6 +69,8 @@ public sealed record PretrainGptTrain : LoopConfig
     /// <summary>Tokens of the text shown after an evaluation; 0: none. <value>40</value></summary>
     public int SampleTokens { get; init; } = 40;
 
+    internal string Order => Sampling ?? (Epochs is null ? "random" : "shuffle");
+
     internal int Rows => BatchSize ?? Math.Max(1, (BatchTokens ?? 16 * Block) / Math.Max(1, Block));
 
     /// <inheritdoc/>
@@ -105,7 +107,7 @@ public static class PretrainGpt
         using var train = tokens.Ids(CorpusSplit.Train);
         using var validation = tokens.Ids(CorpusSplit.Validation);
         using var model = Model(config, tokenizer);
-        var batches = new PackedBatches(train, config.Train.Block, config.Train.Rows, config.Train.MicroBatchSize ?? config.Train.Rows, config.Seed, (config.Train.Sampling ?? (config.Train.Epochs is null ? "random" : "shuffle")) == "shuffle");
+        var batches = new PackedBatches(train, config.Train.Block, config.Train.Rows, config.Train.MicroBatchSize ?? config.Train.Rows, config.Seed, config.Train.Order == "shuffle");
         config = Resolve(config, model, batches).Validate();
         run.SaveSettings(config);
         note?.Invoke($"gpt2: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {tokens.Count(CorpusSplit.Train).Tokens:N0} tokens to train on, {config.Train.Steps:N0} steps of {config.Train.Rows} x {config.Train.Block} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
@@ -169,7 +171,7 @@ public static class PretrainGpt
             {
                 Steps = train.Steps ?? batches.StepsOf(train.Epochs!.Value),
                 Epochs = null,
-                Sampling = train.Sampling ?? (train.Epochs is null ? "random" : "shuffle"),
+                Sampling = train.Order,
                 BatchSize = train.Rows,
                 BatchTokens = null,
                 Threads = get_num_threads(),

@@ -120,8 +120,8 @@ public static class RunFile
             for (var i = 0; i < items.Count; i++) array.SetValue(Convert(kind.GetElementType()!, items[i], key, where), i);
             return array;
         }
-        if (IsNothing(node) && !IsSection(kind)) return type.IsValueType && kind == type ? throw Wrong("nothing", kind, key, where(node)) : null;
         if (IsNothing(node) && IsSection(kind)) return Activator.CreateInstance(kind);   // a section taken away has its defaults
+        if (IsNothing(node)) return type.IsValueType && kind == type ? throw Wrong("nothing", kind, key, where(node)) : null;
         if (IsSection(kind))
             return node is YamlMappingNode section ? Bind(kind, section, key + ".", where) : throw new InvalidDataException($"{where(node)}: found {key} = {node}. Expected a section with keys of its own.");
         return node is YamlScalarNode scalar ? Scalar(kind, scalar) ?? throw Wrong($"'{scalar.Value}'", kind, key, where(node)) : throw Wrong("a list or section", kind, key, where(node));
