@@ -60,7 +60,8 @@ internal static class DemoCommand
         var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn("model"), new TableColumn("loss, nats a token").RightAligned(), new TableColumn("perplexity").RightAligned(), new TableColumn("bits a byte").RightAligned());
         Add(table, "unigram", new NgramModel(train, 1, tokens.VocabularySize).Of(validation, size));
         Add(table, "5-gram, modified Kneser-Ney", new NgramModel(train, 5, tokens.VocabularySize).Of(validation, size));
-        Add(table, "GPT-2 (this run)", Perplexity.Of(model, validation, size));
+        // Half a window of context at least: an n-gram, too, always has its n - 1 tokens.
+        Add(table, "GPT-2 (this run)", Perplexity.Of(model, validation, size, stride: (int)Math.Max(1, model.Model.ContextLength / 2)));
         AnsiConsole.Write(table);
     }
 

@@ -23,13 +23,14 @@ internal static class GenerateCommand
     private static readonly Option<string[]> s_stop = new("--stop") { Description = "Texts to stop at", AllowMultipleArgumentsPerToken = true };
     private static readonly Option<long> s_seed = new("--seed") { Description = "Key of the random numbers" };
     private static readonly Option<int> s_samples = new("--num-samples") { Description = "Several continuations of each prompt", DefaultValueFactory = _ => 1 };
+    private static readonly Option<int> s_batchSize = new("--batch-size") { Description = "Lines read and answered together", DefaultValueFactory = _ => 1 };
     private static readonly Option<bool> s_truncate = new("--truncate") { Description = "Keep the last tokens of a prompt that is too long" };
 
     public static Command Create()
     {
         var command = new Command("generate", "Continue a prompt. Example: lect generate --model gpt2 --temperature 0.8 \"Once upon a time\"")
         {
-            s_model, s_device, s_maxNewTokens, s_greedy, s_beams, s_lengthPenalty, s_earlyStopping, s_temperature, s_topK, s_topP, s_minP, s_repetitionPenalty, s_noRepeatNgram, s_stop, s_seed, s_samples, s_truncate,
+            s_model, s_device, s_maxNewTokens, s_greedy, s_beams, s_lengthPenalty, s_earlyStopping, s_temperature, s_topK, s_topP, s_minP, s_repetitionPenalty, s_noRepeatNgram, s_stop, s_seed, s_samples, s_batchSize, s_truncate,
         };
         var lines = new JsonLines(command, "prompt");
         command.SetAction(int (parsed) =>
@@ -37,7 +38,9 @@ internal static class GenerateCommand
             using var model = LanguageModel.Load(parsed.GetValue(s_model)!, parsed.GetValue(s_device)!);
             var options = Options(parsed, model.Defaults);
             if (lines.Shown(parsed) is { } prompt && model.Tokenizer is not null && options.Beams == 1 && parsed.GetValue(s_samples) == 1) return Stream(model, prompt, options);
-            return lines.Run(parsed, (line, number) => Answer(model, line, number, options, parsed.GetValue(s_samples)), Show);
+            var (samples, batchSize) = (parsed.GetValue(s_samples), parsed.GetValue(s_batchSize));
+            if (samples < 1 || batchSize < 1) throw new InvalidDataException($"Found --num-samples {samples} and --batch-size {batchSize}. Expected at least 1.");
+            return lines.Run(parsed, batchSize, batch => Answers(model, batch, options, samples), Show);
         });
         return command;
     }
@@ -77,12 +80,12 @@ internal static class GenerateCommand
         return 0;
     }
 
-    private static JsonObject Answer(LanguageModel model, JsonObject line, int number, GenerationOptions options, int samples)
+    private static List<JsonObject> Answers(LanguageModel model, IReadOnlyList<(JsonObject Json, int Number)> lines, GenerationOptions options, int samples)
     {
-        if (line["messages"] is not null) throw new InvalidDataException("found \"messages\". This version of Lect has no chat templates yet: give \"prompt\" or \"ids\".");
-        var ids = JsonLines.Ids(line, "prompt", model.Encode);
-        var answers = Enumerable.Range(0, samples).Select(s => Json(model.Generate(ids, options, Seeds.For(number, "sample", s)))).ToList();
-        return JsonLines.Echo(line, samples == 1 ? answers[0] : new() { ["samples"] = new JsonArray([.. answers]) });
+        if (lines.Any(l => l.Json["messages"] is not null)) throw new InvalidDataException("found \"messages\". This version of Lect has no chat templates yet: give \"prompt\" or \"ids\".");
+        var rows = lines.Select(l => (Ids: JsonLines.Ids(l.Json, "prompt", model.Encode), l.Number)).SelectMany(l => Enumerable.Range(0, samples).Select(s => (l.Ids, Stream: Seeds.For(l.Number, "sample", s)))).ToList();
+        var answers = model.Generate([.. rows.Select(r => r.Ids)], options, [.. rows.Select(r => r.Stream)]).Select(Json).Chunk(samples);
+        return [.. answers.Zip(lines, (a, line) => JsonLines.Echo(line.Json, samples == 1 ? a[0] : new() { ["samples"] = new JsonArray([.. a]) }))];
     }
 
     private static JsonObject Json(Generated g) => new() { ["ids"] = JsonLines.Array(g.Ids), ["text"] = g.Text, ["finish_reason"] = g.FinishReason, ["logprobs"] = JsonLines.Array(g.LogProbs) };

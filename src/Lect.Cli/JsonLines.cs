@@ -30,28 +30,41 @@ internal sealed class JsonLines
 
     /// <summary>Answers each line; <paramref name="show"/> gives the text a person reads.</summary>
     /// <exception cref="InvalidDataException">A bad line, with its number.</exception>
-    public int Run(ParseResult parsed, Func<JsonObject, int, JsonObject> answer, Func<JsonObject, string> show)
+    public int Run(ParseResult parsed, Func<JsonObject, int, JsonObject> answer, Func<JsonObject, string> show) =>
+        Run(parsed, 1, lines => [answer(lines[0].Json, lines[0].Number)], show);
+
+    /// <summary>Answers lines in batches; a batch that fails is answered line by line, so that the error names its line and the others have their answers.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="size">Lines read before they are answered together.</param>
+    /// <param name="answer">Answers in the order of the lines, which come with their numbers from 0.</param>
+    /// <param name="show">The text a person reads.</param>
+    /// <exception cref="InvalidDataException">A bad line, with its number.</exception>
+    public int Run(ParseResult parsed, int size, Func<IReadOnlyList<(JsonObject Json, int Number)>, IReadOnlyList<JsonObject>> answer, Func<JsonObject, string> show)
     {
         using var output = new StreamWriter(Console.OpenStandardOutput(), new System.Text.UTF8Encoding(false));
-        var number = 0;
-        foreach (var line in Lines(parsed))
+        foreach (var batch in Lines(parsed).Select((line, number) => (line, number)).Where(l => !string.IsNullOrWhiteSpace(l.line)).Chunk(size))
+            Try(batch);
+        return 0;
+
+        void Try((string Line, int Number)[] batch)
         {
-            number++;
-            if (string.IsNullOrWhiteSpace(line)) continue;
             try
             {
-                var answered = answer(Parse(line), number - 1);
-                output.WriteLine(parsed.GetValue(json) ? answered.ToJsonString(s_compact) : show(answered));
+                foreach (var answered in answer([.. batch.Select(l => (Parse(l.Line), l.Number))])) output.WriteLine(parsed.GetValue(json) ? answered.ToJsonString(s_compact) : show(answered));
                 output.Flush();
             }
             catch (Exception e) when (e is InvalidDataException or JsonException or InvalidOperationException or FormatException)
             {
-                var message = parsed.GetValue(text) is null ? $"line {number}: {e.Message}" : e.Message;
+                if (batch.Length > 1)
+                {
+                    foreach (var line in batch) Try([line]);
+                    return;
+                }
+                var message = parsed.GetValue(text) is null ? $"line {batch[0].Number + 1}: {e.Message}" : e.Message;
                 if (!parsed.GetValue(skip)) throw new InvalidDataException(message, e);
                 Console.Error.WriteLine("lect: " + message);
             }
         }
-        return 0;
     }
 
     /// <summary>The one input of a person who reads text; null where JSON lines come or are asked for.</summary>

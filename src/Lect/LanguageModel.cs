@@ -122,29 +122,53 @@ public sealed class LanguageModel : IDisposable
     /// <param name="prompt">Ids.</param>
     /// <param name="options">Null: <see cref="Defaults"/>.</param>
     /// <param name="stream">Number that the random stream is keyed with, beside the seed.</param>
-    public Generated Generate(int[] prompt, GenerationOptions? options = null, long stream = 0)
+    public Generated Generate(int[] prompt, GenerationOptions? options = null, long stream = 0) => Generate([prompt], options, [stream])[0];
+
+    /// <summary>Continues prompts, one batch (beam search: one after the other).</summary>
+    /// <param name="prompts">Ids.</param>
+    /// <param name="options">Null: <see cref="Defaults"/>.</param>
+    /// <param name="streams">For each prompt the number that its random stream is keyed with; null: its index.</param>
+    public IReadOnlyList<Generated> Generate(IReadOnlyList<int[]> prompts, GenerationOptions? options, IReadOnlyList<long>? streams = null)
     {
         options ??= Defaults;
-        prompt = Fit(prompt, options);
-        if (options.Beams > 1)
+        prompts = [.. prompts.Select(p => Fit(p, options))];
+        if (options.Beams > 1) return [.. prompts.Select(p => Search(p, options))];
+        var answers = prompts.Select(_ => new Answer(Tokenizer, options.Stop)).ToList();
+        foreach (var token in Lect.Models.Generator.Stream(Model, prompts, options.Decoding, streams))
         {
-            var best = BeamSearch.Search(Model, prompt, options.Decoding, options.Beams, options.LengthPenalty, options.EarlyStopping)[0];
-            return Finish(best.Ids, [.. Score([.. prompt, .. best.Ids]).LogProbs.Skip(prompt.Length).Select(p => p!.Value)], options, stopped: false, text: null);
+            answers[token.Row].Add(token);
+            if (answers.TrueForAll(a => a.IsStopped)) break;
         }
-        List<int> ids = [];
-        List<double> logProbs = [];
-        var decode = Tokenizer is null || options.Stop.Count == 0 ? null : new DecodeStream(Tokenizer, skipSpecialTokens: true);
-        var stop = new StopText(options.Stop);
-        var text = new StringBuilder();
-        foreach (var token in Lect.Models.Generator.Stream(Model, [prompt], options.Decoding, [stream]))
+        return [.. answers.Select(a => Finish([.. a.Ids], [.. a.LogProbs], options, a.IsStopped, a.Text()))];
+    }
+
+    private Generated Search(int[] prompt, GenerationOptions options)
+    {
+        var best = BeamSearch.Search(Model, prompt, options.Decoding, options.Beams, options.LengthPenalty, options.EarlyStopping)[0];
+        return Finish(best.Ids, [.. Score([.. prompt, .. best.Ids]).LogProbs.Skip(prompt.Length).Select(p => p!.Value)], options, stopped: false, text: null);
+    }
+
+    // One row of a batch as it grows: what comes behind its stop string is not taken.
+    private sealed class Answer(Tokenizer? tokenizer, IReadOnlyList<string> stops)
+    {
+        private readonly DecodeStream? decode = tokenizer is null || stops.Count == 0 ? null : new(tokenizer, skipSpecialTokens: true);
+        private readonly StopText stop = new(stops);
+        private readonly StringBuilder text = new();
+
+        public List<int> Ids { get; } = [];
+        public List<double> LogProbs { get; } = [];
+        public bool IsStopped => stop.Found;
+
+        public void Add(NewToken token)
         {
-            ids.Add(token.Id);
-            logProbs.Add(token.LogProb);
+            if (IsStopped) return;
+            Ids.Add(token.Id);
+            LogProbs.Add(token.LogProb);
             if (decode?.Add(token.Id) is { } piece) text.Append(stop.Add(piece));
-            if (stop.Found) break;
         }
-        if (decode is not null && !stop.Found) text.Append(stop.Add(decode.Flush())).Append(stop.Flush());
-        return Finish([.. ids], [.. logProbs], options, stop.Found, decode is null ? null : text.ToString());
+
+        /// <summary>The text before the stop string; null where no stop strings are looked for.</summary>
+        public string? Text() => decode is null ? null : (IsStopped ? text : text.Append(stop.Add(decode.Flush())).Append(stop.Flush())).ToString();
     }
 
     private Generated Finish(int[] ids, double[] logProbs, GenerationOptions options, bool stopped, string? text) => new(ids, text ?? Tokenizer?.Decode(ids, skipSpecialTokens: true) ?? "",

@@ -59,13 +59,12 @@ public sealed class TokenFolder
     /// <param name="path">The folder.</param>
     /// <param name="documents">Texts and their splits.</param>
     /// <param name="tokenizer">Encodes them; no special tokens but its end of text behind each document.</param>
-    /// <param name="progress">Told the bytes read so far.</param>
-    public static TokenFolder Write(string path, IEnumerable<Document> documents, Tokenizer tokenizer, Action<long>? progress = null)
+    /// <param name="source">What the documents are called in messages.</param>
+    public static TokenFolder Write(string path, IEnumerable<Document> documents, Tokenizer tokenizer, string source = "these documents")
     {
         Directory.CreateDirectory(path);
         var (size, end) = (tokenizer.VocabularySize <= ushort.MaxValue + 1 ? 2 : 4, tokenizer.EndOfText);
         var (files, counts) = (new Dictionary<string, FileStream>(), new Dictionary<string, TokenCount>());
-        long bytes = 0;
         try
         {
             foreach (var chunk in Chunks(documents))
@@ -79,14 +78,12 @@ public sealed class TokenFolder
                     file.Write(encoded[i]);
                     var count = counts.GetValueOrDefault(name) ?? new(0, 0, 0);
                     counts[name] = new(count.Documents + (chunk[i].IsEnd ? 1 : 0), count.Tokens + encoded[i].Length / size, count.Bytes + length);
-                    bytes += length;
                 }
-                progress?.Invoke(bytes);
             }
             foreach (var file in files.Values) file.Flush(flushToDisk: true);
         }
         finally { foreach (var file in files.Values) file.Dispose(); }
-        if (counts.GetValueOrDefault(Name(CorpusSplit.Train)) is null or { Tokens: 0 }) throw new InvalidDataException("Found no text to train on. Expected at least one document that is not empty and not kept for validation.");
+        if (counts.GetValueOrDefault(Name(CorpusSplit.Train)) is null or { Tokens: 0 }) throw new InvalidDataException($"Found no text to train on in {source}. Expected at least one document that is not empty and not kept for validation.");
         var written = new Meta(tokenizer.VocabularySize, size, end, counts);
         var temporary = System.IO.Path.Combine(path, Description + ".tmp");
         File.WriteAllText(temporary, JsonSerializer.Serialize(written) + "\n");

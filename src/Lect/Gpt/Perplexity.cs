@@ -28,8 +28,6 @@ public sealed record Perplexity(double Loss, long Tokens, double Bytes)
     public static Perplexity Of(LanguageModel model, IEnumerable<string> documents, int? stride = null)
     {
         var tokenizer = model.Tokenizer ?? throw Tokenizer.Missing();
-        var context = (int)model.Model.ContextLength;
-        if (stride < 1 || stride > context) throw new InvalidDataException($"Found a stride of {stride}. Expected 1 to {context}, the model's context.");
         var (ids, bytes, count) = (new List<int>(), 0L, 0L);
         foreach (var text in documents)
         {
@@ -39,11 +37,16 @@ public sealed record Perplexity(double Loss, long Tokens, double Bytes)
         }
         if (ids.Count < 2) throw new InvalidDataException($"Found a text of {ids.Count} tokens. Expected at least two: one to predict from, one to predict.");
         using var tokens = new TokenIds([.. ids]);
-        return Of(model.Model, PackedBatches.InOrder(tokens, context, Math.Max(1, 2048 / context), stride: stride ?? context), new(count, ids.Count, bytes));
+        return Of(model, tokens, new(count, ids.Count, bytes), stride);
     }
 
-    /// <summary>The perplexity of token ids, in windows of the model's context without overlap.</summary>
-    public static Perplexity Of(LanguageModel model, TokenIds ids, TokenCount size) => Of(model.Model, ids, (int)model.Model.ContextLength, size);
+    /// <summary>The perplexity of token ids in windows of the model's context; see <see cref="Of(LanguageModel, IEnumerable{string}, int?)"/>.</summary>
+    public static Perplexity Of(LanguageModel model, TokenIds ids, TokenCount size, int? stride = null)
+    {
+        var context = (int)model.Model.ContextLength;
+        if (stride < 1 || stride > context) throw new InvalidDataException($"Found a stride of {stride}. Expected 1 to {context}, the model's context.");
+        return Of(model.Model, PackedBatches.InOrder(ids, context, Math.Max(1, 2048 / context), stride: stride ?? context), size);
+    }
 
     /// <summary>The perplexity of token ids, in blocks without overlap, in fp32.</summary>
     /// <param name="model">The decoder.</param>

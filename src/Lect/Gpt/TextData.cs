@@ -105,8 +105,7 @@ public static class TextData
     private static TokenFolder Write(string folder, TextDataConfig data, Tokenizer tokenizer)
     {
         tokenizer.Save(folder);
-        try { return TokenFolder.Write(folder, data.Documents(), tokenizer); }
-        catch (InvalidDataException e) when (e.Message.StartsWith("Found no text", StringComparison.Ordinal)) { throw new InvalidDataException($"{Describe(data)}: {e.Message}", e); }
+        return TokenFolder.Write(folder, data.Documents(), tokenizer, Describe(data));
     }
 
     private static (Tokenizer, TokenFolder) Open(string folder) => (Tokenizer.Load(folder), TokenFolder.Open(folder));
