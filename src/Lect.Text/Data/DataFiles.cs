@@ -3,7 +3,7 @@ using System.IO.Compression;
 namespace Lect.Text;
 
 /// <summary>Finds and opens data files: a file, a folder or a glob; .gz and .zst are opened transparently.</summary>
-internal static class DataFiles
+public static class DataFiles
 {
     private static readonly string[] s_endings = [".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet"];
 

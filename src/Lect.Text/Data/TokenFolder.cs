@@ -121,7 +121,7 @@ public sealed class TokenFolder
     private static string Name(CorpusSplit split) => split switch { CorpusSplit.Train => "train", CorpusSplit.Validation => "validation", _ => "test" };
 
     /// <summary>The ids of a split, mapped from its file.</summary>
-    public TokenIds Ids(CorpusSplit split) => new(System.IO.Path.Combine(Path, Name(split) + ".bin"), Count(split).Tokens, meta.BytesAToken);
+    public TokenIds Ids(CorpusSplit split) => TokenIds.Map(System.IO.Path.Combine(Path, Name(split) + ".bin"), Count(split).Tokens, meta.BytesAToken);
 }
 
 /// <summary>Token ids, mapped from a file or in memory. Safe to read from many threads.</summary>
@@ -133,7 +133,7 @@ public sealed unsafe class TokenIds : IDisposable
     private readonly int size;
     private readonly int[] held = [];
 
-    internal TokenIds(string path, long count, int size)
+    private TokenIds(string path, long count, int size)
     {
         (Count, this.size) = (count, size);
         if (count == 0) return;
@@ -141,6 +141,12 @@ public sealed unsafe class TokenIds : IDisposable
         view = file.CreateViewAccessor(0, count * size, MemoryMappedFileAccess.Read);
         view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
     }
+
+    /// <summary>Ids of a file, mapped.</summary>
+    /// <param name="path">Little-endian numbers and nothing else.</param>
+    /// <param name="count">How many there are.</param>
+    /// <param name="bytesAToken">2 or 4.</param>
+    public static TokenIds Map(string path, long count, int bytesAToken) => new(path, count, bytesAToken);
 
     /// <summary>Ids in memory.</summary>
     public TokenIds(int[] ids) => (held, Count) = (ids, ids.Length);
@@ -155,6 +161,16 @@ public sealed unsafe class TokenIds : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(at);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(at + into.Length, Count, nameof(at));
         for (var i = 0; i < into.Length; i++) into[i] = view is null ? held[at + i] : size == 2 ? ((ushort*)start)[at + i] : ((int*)start)[at + i];
+    }
+
+    /// <summary>Copies ids from a place on.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">Not all of them are there.</exception>
+    public void Read(long at, Span<int> into)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(at);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(at + into.Length, Count, nameof(at));
+        if (size == 2 && view is not null) for (var i = 0; i < into.Length; i++) into[i] = ((ushort*)start)[at + i];
+        else (view is null ? held.AsSpan((int)at, into.Length) : new ReadOnlySpan<int>((int*)start + at, into.Length)).CopyTo(into);
     }
 
     /// <inheritdoc/>
