@@ -191,7 +191,8 @@ public static class VectorFiles
             if (!Utf8Parser.TryParse(field, out row[d], out var used) || used != field.Length) throw new InvalidDataException($"{path}, line {number}: found '{Text(field)}'. Expected a number (number {d + 1} of {row.Length}).");
             rest = rest[..space].TrimEnd((byte)' ');
         }
-        if (!mayHaveSpaces && rest.Contains((byte)' ')) throw new InvalidDataException($"{path}, line {number}: found more than {row.Length} numbers behind '{Text(rest[..rest.IndexOf((byte)' ')])}'. Expected {row.Length}.");
+        // GloVe's 840B file has words such as ". . ."; none of them ends in a number, which would be one too many.
+        if (rest.LastIndexOf((byte)' ') is >= 0 and var last && (!mayHaveSpaces || IsNumber(rest[(last + 1)..]))) throw new InvalidDataException($"{path}, line {number}: found more than {row.Length} numbers behind '{Text(rest[..rest.IndexOf((byte)' ')])}'. Expected {row.Length}.");
         rows.Add(rest, $"line {number}");
     }
 

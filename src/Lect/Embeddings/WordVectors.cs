@@ -121,6 +121,18 @@ public sealed unsafe class WordVectors : IDisposable
         return [.. words.Select((w, i) => new Neighbour(w, TensorPrimitives.Dot(units[i], mean))).OrderByDescending(n => n.Similarity)];
     }
 
+    /// <summary>Cosine of two words by their numbers.</summary>
+    internal float Cosine(int a, int b) => TensorPrimitives.Dot(this[a], this[b]) * (inverseNorms[a] * inverseNorms[b]);   // the same for (b, a)
+
+    /// <summary>The weighted sum of words' unit vectors, of unit length.</summary>
+    internal float[] Combine(IEnumerable<(int Word, float Weight)> words)
+    {
+        var sum = new float[Dimension];
+        foreach (var (word, weight) in words) TensorPrimitives.MultiplyAdd(this[word], weight * inverseNorms[word], sum, sum);
+        if (TensorPrimitives.Norm(sum) is > 0 and var norm) TensorPrimitives.Divide(sum, norm, sum);
+        return sum;
+    }
+
     // Of unit length.
     private float[] Sum(IEnumerable<(float[] Unit, float Weight)> parts)
     {
