@@ -5,10 +5,10 @@ using Lect.Text;
 
 namespace Lect;
 
-/// <summary>lect evaluate perplexity: figures of models and of their answers.</summary>
+/// <summary>lect evaluate perplexity|analogies|similarity: figures of models and of their answers.</summary>
 internal static class EvaluateCommands
 {
-    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand() };
+    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), AnalogiesCommand(), SimilarityCommand() };
 
     private static Command PerplexityCommand()
     {
@@ -23,6 +23,51 @@ internal static class EvaluateCommands
             using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
             var found = Perplexity.Of(model, Texts(parsed.GetValue(file)), parsed.GetValue(stride));
             Screen.Figures(parsed.GetValue(json), [.. found.Figures().Select(f => (f.Name, (JsonNode)f.Value)), ("tokens", found.Tokens)]);
+            return 0;
+        });
+        return command;
+    }
+
+    private static Command AnalogiesCommand()
+    {
+        var vectorsOption = VectorCommands.Vectors();
+        var questions = new Option<string>("--questions") { Description = "Lines of four words, sections beginning with a colon (questions-words.txt)", Required = true };
+        var restrict = new Option<int>("--restrict") { Description = "Only the first N words exist; 0: all" };
+        var protocol = new Option<string>("--protocol") { Description = "gensim or word2vec (compute-accuracy.c)", DefaultValueFactory = _ => "gensim" };
+        protocol.AcceptOnlyFromAmong("gensim", "word2vec");
+        var json = Screen.Json();
+        var command = new Command("analogies", "How word vectors answer a is to b as c is to what. Example: lect evaluate analogies --vectors runs/words --questions questions-words.txt") { vectorsOption, questions, restrict, protocol, json };
+        command.SetAction(int (parsed) =>
+        {
+            using var vectors = VectorCommands.Read(parsed.GetValue(vectorsOption)!);
+            var found = AnalogyAccuracy.Of(vectors, parsed.GetValue(questions)!, parsed.GetValue(restrict), parsed.GetValue(protocol)!);
+            if (parsed.GetValue(json)) Console.WriteLine(new JsonObject
+            {
+                ["accuracy"] = found.Accuracy, ["correct"] = found.Correct, ["total"] = found.Total, ["skipped"] = found.Skipped,
+                ["sections"] = new JsonArray([.. found.Sections.Select(s => new JsonObject { ["section"] = s.Section, ["correct"] = s.Correct, ["incorrect"] = s.Incorrect })]),
+            }.ToJsonString());
+            else
+            {
+                foreach (var s in found.Sections) Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{s.Section,-30}  {(s.Correct + s.Incorrect == 0 ? 0 : 100.0 * s.Correct / (s.Correct + s.Incorrect)),5:0.0} %  {s.Correct} of {s.Correct + s.Incorrect}"));
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{"all",-30}  {100 * found.Accuracy,5:0.0} %  {found.Correct} of {found.Total}; {found.Skipped} with unknown words"));
+            }
+            return 0;
+        });
+        return command;
+    }
+
+    private static Command SimilarityCommand()
+    {
+        var vectorsOption = VectorCommands.Vectors();
+        var pairs = new Option<string>("--pairs") { Description = "Lines of two words and a score that people gave", Required = true };
+        var restrict = new Option<int>("--restrict") { Description = "Only the first N words exist; 0: all" };
+        var json = Screen.Json();
+        var command = new Command("similarity", "How cosines agree with people's judgements. Example: lect evaluate similarity --vectors runs/words --pairs EN-WS-353-ALL.txt") { vectorsOption, pairs, restrict, json };
+        command.SetAction(int (parsed) =>
+        {
+            using var vectors = VectorCommands.Read(parsed.GetValue(vectorsOption)!);
+            var found = WordSimilarity.Of(vectors, parsed.GetValue(pairs)!, parsed.GetValue(restrict));
+            Screen.Figures(parsed.GetValue(json), [("spearman", found.Spearman), ("pearson", found.Pearson), ("pairs", found.Pairs), ("missing", found.Missing)]);
             return 0;
         });
         return command;

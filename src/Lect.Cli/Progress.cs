@@ -38,7 +38,16 @@ internal sealed class Progress : IDisposable
         Console.Error.WriteLine(text);
     }
 
-    private static string Line(TrainEvent e) => string.Create(CultureInfo.InvariantCulture, $"step {e.Step}/{e.Steps}  loss {Number(e.Metrics, "loss"):0.0000}  lr {Number(e.Metrics, "lr"):0.00e+0}  norm {Number(e.Metrics, "grad_norm"):0.00}  {Number(e.Metrics, "tokens_per_second"):N0} tokens/s  {Time(e.Remaining)} left");
+    private static string Line(TrainEvent e) => Name(e)
+        + (e.Metrics["loss"] is null ? "" : Text($"  loss {Number(e.Metrics, "loss"):0.0000}")) + Text($"  lr {Number(e.Metrics, "lr"):0.00e+0}")
+        + (e.Metrics["grad_norm"] is null ? "" : Text($"  norm {Number(e.Metrics, "grad_norm"):0.00}"))
+        + (e.Metrics["words_per_second_per_thread"] is null ? Text($"  {Number(e.Metrics, "tokens_per_second"):N0} tokens/s") : Text($"  {Number(e.Metrics, "words_per_second_per_thread"):N0} words/s a thread"))
+        + $"  {Time(e.Remaining)} left";
+
+    // Word vectors have no steps: they say how far they are.
+    private static string Name(TrainEvent e) => e.Metrics["words_per_second_per_thread"] is null ? $"step {e.Step}/{e.Steps}" : Text($"{100.0 * e.Step / e.Steps,5:0.0} %");
+
+    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 
     private static string Evaluation(TrainEvent e)
     {

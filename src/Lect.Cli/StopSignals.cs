@@ -2,13 +2,18 @@ using System.Runtime.InteropServices;
 
 namespace Lect;
 
-/// <summary>Ctrl+C and SIGTERM ask for an end after the step in work; a second time they end at once.</summary>
+/// <summary>Ctrl+C and SIGTERM ask for an end that keeps what was learned; a second time they end at once.</summary>
 internal sealed class StopSignals : IDisposable
 {
     private readonly CancellationTokenSource source = new();
     private readonly PosixSignalRegistration[] registrations;
+    private readonly string what;
 
-    public StopSignals() => registrations = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(s => PosixSignalRegistration.Create(s, Stop))];
+    public StopSignals(string what = "stopping after this step, with a checkpoint")
+    {
+        this.what = what;
+        registrations = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(s => PosixSignalRegistration.Create(s, Stop))];
+    }
 
     public CancellationToken Token => source.Token;
 
@@ -16,7 +21,7 @@ internal sealed class StopSignals : IDisposable
     {
         if (source.IsCancellationRequested) return;
         context.Cancel = true;
-        Console.Error.WriteLine("\nlect: stopping after this step, with a checkpoint (once more: at once)");
+        Console.Error.WriteLine($"\nlect: {what} (once more: at once)");
         source.Cancel();
     }
 

@@ -4,13 +4,15 @@ using System.Text.Json;
 
 namespace Lect;
 
-/// <summary>lect train gpt: the verbs that train, one recipe each.</summary>
+/// <summary>lect train gpt|word2vec|glove: the verbs that train, one recipe each.</summary>
 internal static class TrainCommands
 {
     private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     public static Command Create() => new("train", "Train a model from nothing, or go on with one")
     {
+        Vectors<TrainWord2VecConfig>("word2vec", "Word vectors by CBOW or skip-gram. Example: lect train word2vec -c configs/embeddings/sdk-word2vec.yaml --out runs/words", TrainVectors.Run),
+        Vectors<TrainGloveConfig>("glove", "Word vectors from counts of pairs. Example: lect train glove -c configs/embeddings/sdk-glove.yaml --out runs/glove", TrainVectors.Run),
         Recipe<PretrainGptConfig>("gpt", "Generative pre-training of a decoder. Example: lect train gpt -c configs/gpt/sdk-small.yaml --out runs/gpt", PretrainGpt.Run),
     };
 
@@ -19,11 +21,8 @@ internal static class TrainCommands
 
     private static Command Recipe<TConfig>(string name, string description, Runner<TConfig> run) where TConfig : IRecipeConfig, new()
     {
-        var config = new Option<string>("--config", "-c") { Description = "Run file (YAML); without one every key has its default" };
-        var output = new Option<string>("--out") { Description = "Folder of the run", Required = true };
-        var sets = Screen.Sets();
+        var (config, output, sets, json) = Options();
         var resume = new Option<bool>("--resume") { Description = "Go on with the run in --out from its last checkpoint" };
-        var json = new Option<bool>("--json") { Description = "Lines of metrics on standard output" };
         var command = new Command(name, description) { config, output, sets, resume, json };
         command.SetAction(int (parsed) =>
         {
@@ -31,16 +30,44 @@ internal static class TrainCommands
             var settings = Settings<TConfig>(parsed.GetValue(config), folder, parsed.GetValue(sets) ?? [], parsed.GetValue(resume));
             using var stop = new StopSignals();
             using var progress = new Progress();
-            var done = run(settings, folder, e =>
-            {
-                if (parsed.GetValue(json)) Console.Out.WriteLine(e.Metrics.ToJsonString(s_compact));
-                progress.Show(e);
-            }, progress.Note, stop.Token);
+            var done = run(settings, folder, Report(progress, parsed.GetValue(json)), progress.Note, stop.Token);
             progress.Note(Summary(done, folder));
             return 0;
         });
         return command;
     }
+
+    /// <summary>Trains word vectors, which cannot be resumed.</summary>
+    private delegate void VectorRunner<TConfig>(TConfig config, string folder, Action<TrainEvent>? report, Action<string>? note, CancellationToken stop);
+
+    private static Command Vectors<TConfig>(string name, string description, VectorRunner<TConfig> run) where TConfig : new()
+    {
+        var (config, output, sets, json) = Options();
+        var command = new Command(name, description) { config, output, sets, json };
+        command.SetAction(int (parsed) =>
+        {
+            var folder = parsed.GetValue(output)!;
+            var settings = RunFile.Load<TConfig>(Screen.ConfigFile(parsed.GetValue(config)), parsed.GetValue(sets) ?? []);
+            using var stop = new StopSignals("stopping; the vectors so far are written");
+            using var progress = new Progress();
+            run(settings, folder, Report(progress, parsed.GetValue(json)), progress.Note, stop.Token);
+            progress.Note($"done: vectors in {folder}\nNext: lect nearest --vectors {folder} WORD");
+            return 0;
+        });
+        return command;
+    }
+
+    private static (Option<string> Config, Option<string> Out, Option<string[]> Sets, Option<bool> Json) Options() => (
+        new("--config", "-c") { Description = "Run file (YAML); without one every key has its default" },
+        new("--out") { Description = "Folder of the run", Required = true },
+        Screen.Sets(),
+        new("--json") { Description = "Lines of metrics on standard output" });
+
+    private static Action<TrainEvent> Report(Progress progress, bool json) => e =>
+    {
+        if (json) Console.Out.WriteLine(e.Metrics.ToJsonString(s_compact));
+        progress.Show(e);
+    };
 
     private static TConfig Settings<TConfig>(string? config, string folder, string[] sets, bool resume) where TConfig : IRecipeConfig, new()
     {

@@ -95,7 +95,7 @@ public static class RunFile
         var properties = Keys(type);
         foreach (var (keyNode, value) in node.Children)
         {
-            var key = ((YamlScalarNode)keyNode).Value!;
+            var key = Snake(((YamlScalarNode)keyNode).Value!);
             if (!properties.TryGetValue(key, out var property)) throw Unknown(where(keyNode), path + key, properties.Keys);
             if (property.GetCustomAttribute<KeysOfAttribute>() is { } allowed && value is YamlMappingNode kept)
                 foreach (var k in kept.Children.Keys)
@@ -104,6 +104,9 @@ public static class RunFile
         }
         return target;
     }
+
+    // word2vec.c's -min-count and a record's minCount are the key min_count.
+    private static string Snake(string key) => JsonNamingPolicy.SnakeCaseLower.ConvertName(key.Replace('-', '_'));
 
     internal static Dictionary<string, PropertyInfo> Keys(Type type) => type.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(p => p.CanWrite).ToDictionary(p => JsonNamingPolicy.SnakeCaseLower.ConvertName(p.Name), StringComparer.Ordinal);
 
@@ -145,6 +148,7 @@ public static class RunFile
         if (type == typeof(string) || (type == typeof(object) && node.Style != ScalarStyle.Plain)) return text;
         if (type == typeof(int)) return int.TryParse(text, NumberStyles.Integer, invariant, out var whole) ? whole : null;
         var isBool = bool.TryParse(text, out var flag);
+        if (type == typeof(bool) && text is "0" or "1") return text == "1";   // as C programs have it
         var isLong = long.TryParse(text, NumberStyles.Integer, invariant, out var integer);
         var isDouble = double.TryParse(text, NumberStyles.Float, invariant, out var real);
         if (type == typeof(bool)) return isBool ? flag : null;

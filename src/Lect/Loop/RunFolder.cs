@@ -67,8 +67,8 @@ public sealed class RunFolder : IDisposable
         return goesOn;
     }
 
-    /// <summary>Whether a folder holds a run with something to lose: a checkpoint.</summary>
-    public static bool IsOccupied(string path) => CheckpointsIn(path).Count > 0;
+    /// <summary>Whether a folder holds a run with something to lose: a checkpoint, or word vectors.</summary>
+    public static bool IsOccupied(string path) => CheckpointsIn(path).Count > 0 || File.Exists(System.IO.Path.Combine(path, VectorFiles.Vectors));
 
     /// <summary>Begins a run in a new or empty folder, or in one where a run ended before its first checkpoint.</summary>
     /// <exception cref="InvalidDataException">The folder holds something else.</exception>

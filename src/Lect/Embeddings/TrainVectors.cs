@@ -1,0 +1,232 @@
+using System.Text.Json.Nodes;
+using Lect.Text;
+
+namespace Lect;
+
+/// <summary>The keys of <c>data</c> for word vectors: all of it is learned from, there is no validation.</summary>
+public sealed record WordDataConfig
+{
+    /// <summary><c>sdk</c>: the documentation of the .NET SDK (its training split), unless <see cref="Path"/> is given.</summary>
+    public string? Source { get; init; }
+    /// <summary>A file, folder or glob.</summary>
+    public string? Path { get; init; }
+    /// <summary>The format (an ending without dot) where the file's name does not tell.</summary>
+    public string? Format { get; init; }
+    /// <summary>Our names to the file's: <c>text</c>.</summary>
+    public Dictionary<string, string> Columns { get; init; } = [];
+
+    internal IEnumerable<string> Faults()
+    {
+        if (Path is "") yield return "data: found an empty path";
+        if (Source is not (null or "sdk")) yield return $"data.source = '{Source}': expected sdk, or data.path";
+        if (Path is null && Format is not null) yield return "data.format: found without data.path";
+        foreach (var column in Columns.Keys.Where(c => c != "text")) yield return $"data.columns.{column}: this recipe reads the column 'text' only";
+    }
+
+    internal string Describe => Path ?? "the documentation of the .NET SDK";
+
+    internal IEnumerable<Document> Documents() => Lect.Text.Documents.Read(new() { Path = Path, Validation = 0, Format = Format, TextColumn = Columns.GetValueOrDefault("text") ?? "text" }).Where(d => d.Split == CorpusSplit.Train);
+
+    internal WordSplitting Splitting(WordSplitting given) => given with { Kind = given.Kind ?? (Path is null ? "text" : "whitespace") };
+}
+
+/// <summary>The keys of <c>train</c> for word vectors. <c>lr</c>, <c>epochs</c> and <c>threads</c> are the recipe's own alpha (eta), iter and threads by the names that all recipes share.</summary>
+public sealed record VectorTrain
+{
+    /// <summary>Passes over the text.</summary>
+    public int? Epochs { get; init; }
+    /// <summary>Learning rate at the start.</summary>
+    public double? Lr { get; init; }
+    /// <summary>Threads; 1: the result is the same bit by bit in every run.</summary>
+    public int? Threads { get; init; }
+    /// <summary>Words whose neighbours are shown while they form; absent: some frequent ones.</summary>
+    public string[]? Watch { get; init; }
+    /// <summary>Writes vectors.txt beside vectors.bin. <value>false</value></summary>
+    public bool SaveText { get; init; }
+
+    internal static IEnumerable<string> Twice(string section, params (string Train, object? Here, string Own, object? There)[] pairs) =>
+        pairs.Where(p => p.Here is not null && p.There is not null).Select(p => $"found both train.{p.Train} and {section}.{p.Own}, expected one of them");
+}
+
+/// <summary>The run file of <c>lect train word2vec</c>.</summary>
+public sealed record TrainWord2VecConfig
+{
+    /// <summary>Which recipe the file is for, if it says so: <c>word2vec</c>.</summary>
+    public string? Recipe { get; init; }
+    /// <summary>Key of all randomness; 1 draws what word2vec.c draws. <value>1</value></summary>
+    public long Seed { get; init; } = 1;
+    /// <summary>How text becomes words.</summary>
+    public WordSplitting Tokenizer { get; init; } = new();
+    /// <summary>The text.</summary>
+    public WordDataConfig Data { get; init; } = new();
+    /// <summary>Pairs of words that become one.</summary>
+    public PhraseOptions Phrases { get; init; } = new();
+    /// <summary>word2vec.c's options.</summary>
+    public Word2VecOptions Word2vec { get; init; } = new();
+    /// <summary>What all recipes call the same.</summary>
+    public VectorTrain Train { get; init; } = new();
+
+    /// <summary>Checks everything that can be checked before data are read; gives the configuration with each option in one place.</summary>
+    /// <exception cref="InvalidDataException">All faults together.</exception>
+    public TrainWord2VecConfig Validate()
+    {
+        var faults = Data.Faults().Concat(Tokenizer.Faults()).Concat(Phrases.Faults()).ToList();
+        if (Recipe is not (null or "word2vec")) faults.Add($"recipe = '{Recipe}': this file is for another verb than lect train word2vec");
+        faults.AddRange(VectorTrain.Twice("word2vec", ("epochs", Train.Epochs, "iter", Word2vec.Iter), ("lr", Train.Lr, "alpha", Word2vec.Alpha), ("threads", Train.Threads, "threads", Word2vec.Threads)));
+        var merged = Word2vec with { Iter = Train.Epochs ?? Word2vec.Iter, Alpha = Train.Lr ?? Word2vec.Alpha, Threads = Train.Threads ?? Word2vec.Threads };
+        faults.AddRange(merged.Faults());
+        if (faults.Count > 0) throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
+        return this with
+        {
+            Tokenizer = Data.Splitting(Tokenizer),
+            Word2vec = merged with { Iter = merged.Passes, Alpha = merged.StartRate, Threads = merged.Threads ?? Environment.ProcessorCount },
+            Train = Train with { Epochs = null, Lr = null, Threads = null },
+        };
+    }
+}
+
+/// <summary>The run file of <c>lect train glove</c>.</summary>
+public sealed record TrainGloveConfig
+{
+    /// <summary>Which recipe the file is for, if it says so: <c>glove</c>.</summary>
+    public string? Recipe { get; init; }
+    /// <summary>Key of all randomness. <value>1</value></summary>
+    public long Seed { get; init; } = 1;
+    /// <summary>How text becomes words.</summary>
+    public WordSplitting Tokenizer { get; init; } = new();
+    /// <summary>The text.</summary>
+    public WordDataConfig Data { get; init; } = new();
+    /// <summary>Pairs of words that become one.</summary>
+    public PhraseOptions Phrases { get; init; } = new();
+    /// <summary>The C programs' options.</summary>
+    public GloveOptions Glove { get; init; } = new();
+    /// <summary>What all recipes call the same.</summary>
+    public VectorTrain Train { get; init; } = new();
+
+    /// <summary>Checks everything that can be checked before data are read; gives the configuration with each option in one place.</summary>
+    /// <exception cref="InvalidDataException">All faults together.</exception>
+    public TrainGloveConfig Validate()
+    {
+        var faults = Data.Faults().Concat(Tokenizer.Faults()).Concat(Phrases.Faults()).ToList();
+        if (Recipe is not (null or "glove")) faults.Add($"recipe = '{Recipe}': this file is for another verb than lect train glove");
+        faults.AddRange(VectorTrain.Twice("glove", ("epochs", Train.Epochs, "iter", Glove.Iter), ("lr", Train.Lr, "eta", Glove.Eta), ("threads", Train.Threads, "threads", Glove.Threads)));
+        var merged = Glove with { Iter = Train.Epochs ?? Glove.Iter, Eta = Train.Lr ?? Glove.Eta, Threads = Train.Threads ?? Glove.Threads };
+        faults.AddRange(merged.Faults());
+        if (faults.Count > 0) throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
+        return this with
+        {
+            Tokenizer = Data.Splitting(Tokenizer),
+            Glove = merged with { Iter = merged.Passes, Eta = merged.StartRate, Threads = merged.Threads ?? Environment.ProcessorCount },
+            Train = Train with { Epochs = null, Lr = null, Threads = null },
+        };
+    }
+}
+
+/// <summary>Training of word vectors: vectors.bin (word2vec's binary layout) and vocab.txt in the run's folder. No resume; what was learned is kept when a run is interrupted.</summary>
+public static class TrainVectors
+{
+    /// <summary>Runs word2vec.</summary>
+    /// <param name="config">What to do.</param>
+    /// <param name="folder">Where the run is kept: new or empty.</param>
+    /// <param name="report">Told each line of metrics.</param>
+    /// <param name="note">Told what happens besides.</param>
+    /// <param name="stop">Stops; the vectors so far are written.</param>
+    /// <exception cref="InvalidDataException">Something given cannot be used; the message says what.</exception>
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
+    public static void Run(TrainWord2VecConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
+    {
+        config = config.Validate();
+        var options = config.Word2vec;
+        using var run = RunFolder.Begin(folder, config with { Recipe = "word2vec" });
+        using var corpus = Read(config.Data, config.Tokenizer, config.Phrases, options.MinCount, most: 0, folder, note);
+        using var net = new Word2VecNet<float>(corpus.Vocabulary, options, unchecked((ulong)config.Seed));
+        note?.Invoke($"{(options.Cbow ? "CBOW" : "skip-gram")}, {(options.Hs ? "hierarchical softmax" : "")}{(options.Hs && options.Negative > 0 ? " and " : "")}{(options.Negative > 0 ? $"{options.Negative} negative samples" : "")}, {options.Size} dimensions, window {options.Window}, {options.Passes} passes, {options.Threads} threads");
+        try { Word2VecTraining.Run(net, corpus, options.Threads!.Value, unchecked((ulong)config.Seed), Watched(run, config.Train, corpus.Vocabulary, w => { var v = new float[options.Size]; net.Vector(w, v); return v; }, report, note), stop); }
+        finally
+        {
+            var rows = new OwnRows(corpus.Vocabulary.Words.Count, options.Size);
+            for (var i = 0; i < corpus.Vocabulary.Words.Count; i++) net.Vector(i, rows[i]);
+            Save(folder, new([.. corpus.Vocabulary.Words], rows), corpus.Vocabulary, config.Train.SaveText);
+            if (net.Subwords is { } subwords) VectorFiles.WriteNgrams(Path.Combine(folder, VectorFiles.NgramFile), net.Syn0, corpus.Vocabulary.Words.Count, subwords);
+        }
+    }
+
+    /// <summary>Runs GloVe: counts pairs, shuffles them, fits their logarithms. Parameters as <see cref="Run(TrainWord2VecConfig, string, Action{TrainEvent}?, Action{string}?, CancellationToken)"/>.</summary>
+    public static void Run(TrainGloveConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
+    {
+        config = config.Validate();
+        var options = config.Glove;
+        using var run = RunFolder.Begin(folder, config with { Recipe = "glove" });
+        using var corpus = Read(config.Data, config.Tokenizer, config.Phrases, options.MinCount, options.MaxVocab, folder, note);
+        var vocabulary = new WordVocabulary([.. corpus.Vocabulary.Words.Skip(1)], [.. corpus.Vocabulary.Counts.Skip(1)]);   // GloVe has no end of sentence
+        using var pairs = Pairs(corpus, options, config.Seed, folder, note, stop);
+        using var net = new GloveNet<float>(vocabulary.Words.Count, options.VectorSize, config.Seed);
+        note?.Invoke($"{pairs.Count:N0} pairs, {options.VectorSize} dimensions, {options.Passes} passes, {options.Threads} threads");
+        try { GloveTraining.Run(net, pairs, options, options.Threads!.Value, Watched(run, config.Train, vocabulary, w => [.. net.Word.Row(w).ToArray().Zip(net.Context.Row(w).ToArray(), (a, b) => a + b)], report, note), stop); }
+        finally { Save(folder, new([.. vocabulary.Words], net.Saved(options.Model)), vocabulary, config.Train.SaveText); }
+    }
+
+    private static WordCorpus Read(WordDataConfig data, WordSplitting splitting, PhraseOptions phrases, long minCount, int most, string folder, Action<string>? note)
+    {
+        note?.Invoke($"reading {data.Describe}");
+        Directory.CreateDirectory(Path.Combine(folder, "data"));
+        var corpus = WordCorpus.Build(data.Documents(), splitting, minCount, Path.Combine(folder, "data", "words.bin"), data.Describe, most, phrases, note);
+        note?.Invoke($"{corpus.Vocabulary.Total - corpus.Vocabulary.Counts[0]:N0} words, {corpus.Vocabulary.Words.Count - 1:N0} different ones that stand at least {minCount} times");
+        return corpus;
+    }
+
+    private static PairFile Pairs(WordCorpus corpus, GloveOptions options, long seed, string folder, Action<string>? note, CancellationToken stop)
+    {
+        var path = Path.Combine(folder, "data", "pairs.bin");
+        using var shuffle = new PairShuffle(path, options.MemoryBytes / 2, seed);
+        var last = 0.0;
+        Cooccurrences.Count(corpus, options.WindowSize, options.Symmetric, options.DistanceWeighting, options.Threads!.Value, options.MemoryBytes / 2, (row, columns, values) =>
+        {
+            var made = new WordPair[columns.Length];
+            for (var i = 0; i < made.Length; i++) made[i] = GloveTraining.Pair(row, columns[i], values[i], options);
+            shuffle.Add(made);
+        }, share =>
+        {
+            if (share - Volatile.Read(ref last) < 0.25) return;
+            Volatile.Write(ref last, share);
+            note?.Invoke(FormattableString.Invariant($"counting pairs: {share * 100:0} %"));
+        }, stop);
+        return new(path, shuffle.Finish());
+    }
+
+    private static void Save(string folder, WordVectors vectors, WordVocabulary vocabulary, bool text)
+    {
+        using (vectors)
+        {
+            vocabulary.Save(Path.Combine(folder, VectorFiles.Vocabulary));
+            VectorFiles.Write(vectors, Path.Combine(folder, VectorFiles.Vectors));
+            if (text) VectorFiles.Write(vectors, Path.Combine(folder, "vectors.txt"), VectorFormat.Text);
+        }
+        Directory.Delete(Path.Combine(folder, "data"), recursive: true);
+    }
+
+    // A line of metrics each report; the neighbours of some words four times a run.
+    private static Action<VectorProgress> Watched(RunFolder run, VectorTrain train, WordVocabulary vocabulary, Func<int, float[]> vector, Action<TrainEvent>? report, Action<string>? note)
+    {
+        const int Shows = 4, Among = 20_000;
+        var watched = (train.Watch ?? Frequent(vocabulary)).Select(vocabulary.IndexOf).Where(i => i >= 0).Take(8).ToArray();
+        var shown = 0;
+        return progress =>
+        {
+            var metrics = new JsonObject { ["step"] = progress.Words, ["lr"] = progress.Rate, ["tokens"] = progress.Words, ["tokens_per_second"] = Math.Round(progress.Speed * progress.Threads, 1), ["words_per_second_per_thread"] = Math.Round(progress.Speed, 1), ["epoch"] = Math.Round(progress.Pass, 4) };
+            if (!double.IsNaN(progress.Loss)) metrics.Insert(1, "loss", progress.Loss);
+            run.Log(metrics);
+            report?.Invoke(new(metrics, progress.Words, progress.Total, progress.Remaining));
+            if (note is null || progress.Words * Shows / Math.Max(1, progress.Total) is var quarter && quarter <= shown) return;
+            shown = (int)quarter;
+            var size = Math.Min(Among, vocabulary.Words.Count);
+            var rows = new OwnRows(size, vector(0).Length);
+            for (var i = 0; i < size; i++) vector(i).CopyTo(rows[i]);
+            using var now = new WordVectors([.. vocabulary.Words.Take(size)], rows);
+            foreach (var word in watched.Where(w => w < size)) note($"  {vocabulary.Words[word]}: {string.Join(", ", now.Nearest(vocabulary.Words[word], 5).Select(n => FormattableString.Invariant($"{n.Word} {n.Similarity:0.00}")))}");
+        };
+    }
+
+    // Not so frequent that they go with everything.
+    private static IEnumerable<string> Frequent(WordVocabulary vocabulary) => vocabulary.Words.Skip(150).Where(w => w.Length >= 4).Where((_, i) => i % 100 == 0).Take(3);
+}
