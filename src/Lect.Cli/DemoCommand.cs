@@ -10,13 +10,65 @@ internal static class DemoCommand
 {
     public static Command Create()
     {
-        var chapter = new Argument<string>("chapter") { Description = "gpt", DefaultValueFactory = _ => "gpt" };
-        chapter.AcceptOnlyFromAmong("gpt");
+        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute) or gpt (five)", DefaultValueFactory = _ => "gpt" };
+        chapter.AcceptOnlyFromAmong("embeddings", "gpt");
         var output = new Option<string?>("--out") { Description = "Folder of the demo's run (runs/demo-CHAPTER)" };
         var sets = Screen.Sets();
-        var command = new Command("demo", "Train a language model on the SDK's documentation and hear it talk, in about five minutes. Example: lect demo") { chapter, output, sets };
-        command.SetAction(int (parsed) => Gpt(parsed.GetValue(output) ?? Path.Combine("runs", "demo-" + parsed.GetValue(chapter)), parsed.GetValue(sets) ?? []));
+        var command = new Command("demo", "A chapter of the lecture on the SDK's documentation: train, then see what was learned. Example: lect demo") { chapter, output, sets };
+        command.SetAction(int (parsed) =>
+        {
+            var (name, given) = (parsed.GetValue(chapter)!, parsed.GetValue(sets) ?? []);
+            var folder = parsed.GetValue(output) ?? Path.Combine("runs", "demo-" + name);
+            return name == "embeddings" ? Embeddings(folder, given) : Gpt(folder, given);
+        });
         return command;
+    }
+
+    private static readonly string[] s_words = ["Int32", "Task", "DateTime", "Stream", "Exception", "thread"];
+
+    // a is to b as c is to d: pairs whose answer a reader of the documentation knows.
+    private static readonly (string A, string B, string C, string D)[] s_analogies =
+    [
+        ("Int32", "Int64", "UInt32", "UInt64"), ("minimum", "maximum", "MinValue", "MaxValue"), ("reads", "writes", "Reads", "Writes"), ("horizontal", "vertical", "width", "height"), ("day", "month", "hour", "minute"),
+        ("public", "private", "encrypt", "decrypt"), ("key", "keys", "value", "values"), ("true", "false", "True", "False"), ("left", "right", "top", "bottom"), ("before", "after", "Before", "After"),
+    ];
+
+    private static int Embeddings(string folder, string[] sets)
+    {
+        using (var stop = new StopSignals("stopping; the vectors so far are written"))
+        using (var progress = new Progress())
+        {
+            if (!RunFolder.IsOccupied(folder))
+            {
+                progress.Note("Word vectors are learned from the documentation of the .NET SDK on this machine: skip-gram with negative sampling.");
+                TrainVectors.Run(RunFile.Load<TrainWord2VecConfig>(Screen.ConfigFile("configs/embeddings/sdk-word2vec.yaml"), sets), folder, progress.Show, progress.Note, stop.Token);
+            }
+            else progress.Note($"The vectors in {folder} were learned before (remove the folder to see it).");
+        }
+        using var vectors = VectorFiles.Read(folder);
+        var speed = RunFolder.ReadMetrics(folder).Select(m => (double?)m["words_per_second_per_thread"] ?? 0).LastOrDefault();
+        AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"\n{vectors.Words.Count:N0} words, {vectors.Dimension} numbers each, {speed:N0} words/s a thread in training. Their nearest ones by cosine:");
+        var near = new Table().Border(TableBorder.Rounded).AddColumns("word", "neighbours");
+        foreach (var word in s_words.Where(w => vectors.IndexOf(w) >= 0)) near.AddRow(Markup.Escape(word), Markup.Escape(string.Join("  ", vectors.Nearest(word, 5).Select(n => FormattableString.Invariant($"{n.Word} {n.Similarity:0.00}")))));
+        AnsiConsole.Write(near);
+        AnsiConsole.WriteLine("What is to c as b is to a, the vector nearest to b - a + c:");
+        var table = new Table().Border(TableBorder.Rounded).AddColumns("a : b", "c : ?", "answer", "");
+        var asked = s_analogies.Where(q => new[] { q.A, q.B, q.C, q.D }.All(w => vectors.IndexOf(w) >= 0)).ToList();
+        foreach (var (a, b, c, d) in asked)
+        {
+            var answer = vectors.Analogy(a, b, c, 1)[0].Word;
+            table.AddRow(Markup.Escape($"{a} : {b}"), Markup.Escape($"{c} : ?"), Markup.Escape(answer), answer == d ? "[green]right[/]" : $"[red]expected {Markup.Escape(d)}[/]");
+        }
+        AnsiConsole.Write(table);
+        AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"""
+
+            What to type next:
+              lect nearest --vectors {folder} async
+              lect analogy --vectors {folder} "row rows column"
+              lect map --vectors {folder} --out map.html
+              lect train glove -c configs/embeddings/sdk-glove.yaml --out runs/glove
+            """);
+        return 0;
     }
 
     private static int Gpt(string folder, string[] sets)
