@@ -32,7 +32,7 @@ internal static class EvaluateCommands
     {
         var vectorsOption = VectorCommands.Vectors();
         var questions = new Option<string>("--questions") { Description = "Lines of four words, sections beginning with a colon (questions-words.txt)", Required = true };
-        var restrict = new Option<int>("--restrict") { Description = "Only the first N words exist; 0: all" };
+        var restrict = new Option<int?>("--restrict") { Description = "Only the first N words exist; 0: all. By default as the protocol's program has it: 300000 (gensim) and all" };
         var protocol = new Option<string>("--protocol") { Description = "gensim or word2vec (compute-accuracy.c)", DefaultValueFactory = _ => "gensim" };
         protocol.AcceptOnlyFromAmong("gensim", "word2vec");
         var json = Screen.Json();
@@ -60,7 +60,7 @@ internal static class EvaluateCommands
     {
         var vectorsOption = VectorCommands.Vectors();
         var pairs = new Option<string>("--pairs") { Description = "Lines of two words and a score that people gave", Required = true };
-        var restrict = new Option<int>("--restrict") { Description = "Only the first N words exist; 0: all" };
+        var restrict = new Option<int>("--restrict") { Description = "Only the first N words exist; 0: all", DefaultValueFactory = _ => 300_000 };
         var json = Screen.Json();
         var command = new Command("similarity", "How cosines agree with people's judgements. Example: lect evaluate similarity --vectors runs/words --pairs EN-WS-353-ALL.txt") { vectorsOption, pairs, restrict, json };
         command.SetAction(int (parsed) =>

@@ -56,6 +56,26 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Fact]
+    public void Word_vectors_name_file_word_and_option()
+    {
+        var vectors = Fixtures.Path_("embeddings", "eval.vectors.bin");
+        Refused(Tool.Run("nearest", "--vectors", vectors, "feelling"), "'feelling'", "'feeling'");
+        Refused(Tool.Ask("{\"word\":\"the\"}\n{\"word\":\"qqq\"}\n", "nearest", "--vectors", vectors, "--json"), "line 2", "'qqq'");
+        Refused(Tool.Run("analogy", "--vectors", vectors, "the of"), "2 words", "three");
+        Refused(Tool.Ask("{\"a\":\"the\",\"b\":\"of\"}\n", "analogy", "--vectors", vectors, "--json"), "line 1", "\"c\"");
+        Refused(Tool.Run("nearest", "--vectors", vectors, "--top-k", "0", "the"), "at least 1");
+        Refused(Tool.Run("nearest", "--vectors", folder, "the"), "vectors.bin");
+        Refused(Tool.Run("embed", "--vectors", vectors, "qqqq zzzz"), "no word with a vector");
+        Refused(Tool.Run("map", "--vectors", vectors, "--only", "the", "of", "--out", Path.Combine(folder, "map.html")), "2 words");
+        Refused(Tool.Run("evaluate", "analogies", "--vectors", vectors, "--questions", Write("q.txt", ": a\nthe of\n")), "q.txt, line 2");
+        Refused(Tool.Run("evaluate", "similarity", "--vectors", vectors, "--pairs", Write("p.txt", "the of much\n")), "p.txt, line 1");
+        File.WriteAllBytes(Path.Combine(folder, "cut.bin"), File.ReadAllBytes(vectors)[..9000]);
+        Refused(Tool.Run("nearest", "--vectors", Path.Combine(folder, "cut.bin"), "the"), "cut.bin", "cut short");
+        Refused(Tool.Run("train", "word2vec", "--set", "word2vec.size=0", "--out", Path.Combine(folder, "out")), "word2vec.size = 0");
+        Refused(Tool.Run("train", "word2vec", "-c", Write("w.yaml", "word2vec:\n  dimension: 5\n"), "--out", Path.Combine(folder, "out")), "line 2", "word2vec.dimension");
+    }
+
+    [Fact]
     public void A_bad_line_can_be_skipped()
     {
         var answer = Tool.Ask("{\"ids\":[5,6]}\nnonsense\n{\"ids\":[7,8]}\n", "score", "--model", Gpt2, "--json", "--skip-bad-lines");
@@ -73,7 +93,7 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void Every_verb_has_help_with_an_example()
     {
-        string[][] verbs = [["demo"], ["data", "list"], ["data", "show"], ["data", "prepare"], ["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "show"], ["train", "gpt"], ["generate"], ["score"], ["classify"], ["evaluate", "perplexity"], ["inspect"], ["bench", "train"], ["bench", "decode"], ["bench", "tokenizer"], ["completion"]];
+        string[][] verbs = [["demo"], ["data", "list"], ["data", "show"], ["data", "prepare"], ["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "show"], ["train", "gpt"], ["train", "word2vec"], ["train", "glove"], ["generate"], ["score"], ["classify"], ["nearest"], ["analogy"], ["embed"], ["map"], ["evaluate", "perplexity"], ["evaluate", "analogies"], ["evaluate", "similarity"], ["inspect"], ["bench", "train"], ["bench", "decode"], ["bench", "tokenizer"], ["completion"]];
         var help = string.Concat(verbs.Select(v => Tool.Run([.. v, "--help"]).Output));
         Assert.Equal(verbs.Length, System.Text.RegularExpressions.Regex.Count(help, "Example: ", System.Text.RegularExpressions.RegexOptions.None, TimeSpan.FromSeconds(1)));
         Approve.Text("help", help.Replace($"[default: {Environment.ProcessorCount}]", "[default: all cores]", StringComparison.Ordinal));

@@ -13,6 +13,7 @@ public sealed record AnalogySection(string Section, int Correct, int Incorrect);
 /// <param name="Skipped">Questions with a word that has no vector (none with <c>unknownIsWrong</c>).</param>
 public sealed record AnalogyAccuracy(IReadOnlyList<AnalogySection> Sections, int Skipped)
 {
+    internal const int GensimLimit = 300_000;
     private const int Block = 16;   // questions that share a pass over the vectors
 
     /// <summary>Right answers.</summary>
@@ -29,7 +30,7 @@ public sealed record AnalogyAccuracy(IReadOnlyList<AnalogySection> Sections, int
     /// <summary>Asks the questions of a file in the form of questions-words.txt: lines of four words, sections begin with a colon.</summary>
     /// <param name="vectors">The vectors.</param>
     /// <param name="path">The questions.</param>
-    /// <param name="restrict">Only the first so many words exist; 0: all.</param>
+    /// <param name="restrict">Only the first so many words exist; 0: all. Absent: as the protocol's program has it, 300,000 and all.</param>
     /// <param name="protocol">
     /// <c>gensim</c>: evaluate_word_analogies: case is ignored (the more frequent word counts), the best of five words that is not in the question. <c>word2vec</c>: compute-accuracy.c: unit vectors b - a + c,
     /// the best word whose number is not in the question (so that its twin in another case may win).
@@ -37,13 +38,14 @@ public sealed record AnalogyAccuracy(IReadOnlyList<AnalogySection> Sections, int
     /// <param name="caseInsensitive">gensim's option.</param>
     /// <param name="unknownIsWrong">gensim's dummy4unknown: a question with an unknown word is wrong, not skipped.</param>
     /// <exception cref="InvalidDataException">A line that is no question.</exception>
-    public static AnalogyAccuracy Of(WordVectors vectors, string path, int restrict = 0, string protocol = "gensim", bool caseInsensitive = true, bool unknownIsWrong = false)
+    public static AnalogyAccuracy Of(WordVectors vectors, string path, int? restrict = null, string protocol = "gensim", bool caseInsensitive = true, bool unknownIsWrong = false)
     {
         var (names, questions) = Read(path);
         var likeC = protocol switch { "word2vec" => true, "gensim" => false, _ => throw new InvalidDataException($"Found protocol '{protocol}'. Expected gensim or word2vec.") };
         Func<string, string> fold = likeC ? AsciiUpper : caseInsensitive ? s => s.ToUpperInvariant() : s => s;
+        var limit = restrict ?? (likeC ? 0 : GensimLimit);
         var index = new Dictionary<string, int>(StringComparer.Ordinal);
-        var folded = vectors.Words.Take(restrict > 0 ? restrict : int.MaxValue).Select(fold).ToArray();
+        var folded = vectors.Words.Take(limit > 0 ? limit : int.MaxValue).Select(fold).ToArray();
         for (var i = 0; i < folded.Length; i++) index.TryAdd(folded[i], i);
 
         var (correct, incorrect, skipped) = (new int[names.Count], new int[names.Count], 0);
@@ -105,11 +107,11 @@ public sealed record WordSimilarity(double Spearman, double Pearson, int Pairs, 
     /// <summary>Compares with a file of lines "word word score", separated by tabs or blanks; lines that begin with # are passed over.</summary>
     /// <param name="vectors">The vectors.</param>
     /// <param name="path">The pairs.</param>
-    /// <param name="restrict">Only the first so many words exist; 0: all.</param>
+    /// <param name="restrict">Only the first so many words exist; 0: all. 300,000 is gensim's default.</param>
     /// <param name="caseInsensitive">Case is ignored: the more frequent word counts.</param>
     /// <param name="unknownIsZero">Pairs with an unknown word have the similarity 0 instead of being left out (gensim's dummy4unknown).</param>
     /// <exception cref="InvalidDataException">A line that is no pair, or fewer than two pairs that are known.</exception>
-    public static WordSimilarity Of(WordVectors vectors, string path, int restrict = 0, bool caseInsensitive = true, bool unknownIsZero = false)
+    public static WordSimilarity Of(WordVectors vectors, string path, int restrict = AnalogyAccuracy.GensimLimit, bool caseInsensitive = true, bool unknownIsZero = false)
     {
         if (!File.Exists(path)) throw new InvalidDataException($"Found no file {path}. Expected lines of two words and a score.");
         Func<string, string> fold = caseInsensitive ? s => s.ToUpperInvariant() : s => s;

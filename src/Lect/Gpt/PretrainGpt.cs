@@ -19,8 +19,8 @@ public sealed record PretrainGptConfig : IRecipeConfig
     public TokenizerConfig Tokenizer { get; init; } = new();
     /// <summary>The text.</summary>
     public TextDataConfig Data { get; init; } = new();
-    /// <summary><c>path</c> (a folder to continue from), or <c>architecture: gpt2</c> and keys of its config.json; <c>n_positions</c> is the block and <c>vocab_size</c> the tokenizer's unless given.</summary>
-    [KeysOf(typeof(Gpt2Config), "architecture", "path")]
+    /// <summary><c>path</c> (a folder to continue from), or <c>architecture: gpt2</c> and keys of its config.json (<c>n_positions</c> is the block and <c>vocab_size</c> the tokenizer's unless given) and <c>vectors</c>, word vectors that the embeddings begin with.</summary>
+    [KeysOf(typeof(Gpt2Config), "architecture", "path", "vectors")]
     public Dictionary<string, object?> Model { get; init; } = [];
     /// <summary>The loop.</summary>
     public PretrainGptTrain Train { get; init; } = new();
@@ -35,6 +35,7 @@ public sealed record PretrainGptConfig : IRecipeConfig
         if (Recipe is not (null or "gpt")) faults.Add($"recipe = '{Recipe}': this file is for another verb than lect train gpt");
         if (Model.GetValueOrDefault("architecture") is { } a and not "gpt2") faults.Add($"model.architecture = '{a}': this version of Lect trains gpt2");
         if (Model.TryGetValue("path", out var path) && path is not string { Length: > 0 }) faults.Add($"model.path = {path}: expected a folder's name (in quotes where it looks like a number)");
+        if (Model.TryGetValue("vectors", out var vectors) && vectors is not string { Length: > 0 }) faults.Add($"model.vectors = {vectors}: expected a file or folder of word vectors");
         if (Model.ContainsKey("path") && Model.Count > 1) faults.Add($"model.{Model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration");
         return faults.Count == 0 ? this : throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
     }
@@ -44,7 +45,8 @@ public sealed record PretrainGptConfig : IRecipeConfig
     {
         static string? Full(string? path) => path is null ? null : Path.GetFullPath(path);
         var model = new Dictionary<string, object?>(Model);
-        if (model.GetValueOrDefault("path") is string path) model["path"] = Full(path);
+        foreach (var key in (string[])["path", "vectors"])
+            if (model.GetValueOrDefault(key) is string path) model[key] = Full(path);
         return this with { Model = model, Tokenizer = Tokenizer with { Path = Full(Tokenizer.Path) }, Data = Data with { Path = Full(Data.Path), ValidationPath = Full(Data.ValidationPath) } };
     }
 }
@@ -106,7 +108,7 @@ public static class PretrainGpt
         var (tokenizer, tokens) = TextData.Prepare(config.Data, config.Tokenizer, config.Model.GetValueOrDefault("path") as string, folder, note);
         using var train = tokens.Ids(CorpusSplit.Train);
         using var validation = tokens.Ids(CorpusSplit.Validation);
-        using var model = Model(config, tokenizer);
+        using var model = Model(config, tokenizer, isNew: run.Checkpoints.Count == 0, note);
         var batches = new PackedBatches(train, config.Train.Block, config.Train.Rows, config.Train.MicroBatchSize ?? config.Train.Rows, config.Seed, config.Train.Order == "shuffle");
         config = Resolve(config, model, batches).Validate();
         run.SaveSettings(config);
@@ -134,7 +136,7 @@ public static class PretrainGpt
         return model.Loss(ids_BT, labels_BT, scale).MoveToOuterDisposeScope();
     }
 
-    private static CausalLanguageModel Model(PretrainGptConfig config, Tokenizer tokenizer)
+    private static CausalLanguageModel Model(PretrainGptConfig config, Tokenizer tokenizer, bool isNew, Action<string>? note)
     {
         var device = Devices.Choose(config.Train.Device);
         var dropout = config.Train.Dropout;
@@ -146,6 +148,7 @@ public static class PretrainGpt
         }
         var json = JsonSerializer.SerializeToNode(config.Model)!.AsObject();
         json.Remove("architecture");
+        json.Remove("vectors");
         json["vocab_size"] ??= tokenizer.VocabularySize;
         json["n_positions"] ??= config.Train.Block;
         foreach (var key in (string[])["bos_token_id", "eos_token_id"]) json[key] ??= tokenizer.EndOfText;
@@ -155,6 +158,12 @@ public static class PretrainGpt
         var model = ModelFolder.Create(json, device, "model");
         if (model.VocabularySize < tokenizer.VocabularySize) throw new InvalidDataException($"Found model.vocab_size = {model.VocabularySize}. Expected at least {tokenizer.VocabularySize}, the tokens of the tokenizer; leave the key away to get that.");
         ((Gpt2)model).Initialize(config.Seed);
+        if (isNew && config.Model.GetValueOrDefault("vectors") is string vectors)
+        {
+            using var read = VectorFiles.Read(vectors, note);
+            var filled = read.Fill(model.HeadWeight, tokenizer);
+            note?.Invoke($"{filled:N0} of {tokenizer.VocabularySize:N0} embeddings begin as the vectors of {vectors}");
+        }
         return model;
     }
 

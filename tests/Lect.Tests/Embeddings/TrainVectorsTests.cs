@@ -211,6 +211,25 @@ public sealed class TrainVectorsTests : IDisposable
     }
 
     [Fact]
+    public void A_model_can_begin_with_word_vectors()
+    {
+        TrainVectors.Run(Config("train.lr=0.05"), Out("words"));
+        string[] sets = [$"data.path={Corpus()}", "tokenizer.kind=word", "tokenizer.size=26", $"model.vectors={Out("words")}", "model.n_layer=1", "model.n_embd=16", "model.n_head=2", "train.block=16", "train.steps=1", "train.lr=1e-9", "train.weight_decay=0", "train.precision=fp32"];
+        var notes = new List<string>();
+        PretrainGpt.Run(RunFile.Load<PretrainGptConfig>(null, sets), Out("gpt"), note: notes.Add);
+        Assert.Contains(notes, n => n.StartsWith("24 of", StringComparison.Ordinal));
+        using var vectors = VectorFiles.Read(Out("words"));
+        using var model = LanguageModel.Load(Out("gpt"));
+        var width = (int)model.Model.Width;
+        var rows = model.Model.HeadWeight.detach().data<float>().ToArray();
+        var (first, second) = (model.Encode("animal3")[0], model.Encode("animal5")[0]);
+        var cosine = System.Numerics.Tensors.TensorPrimitives.CosineSimilarity(rows.AsSpan(first * width, width), rows.AsSpan(second * width, width));
+        Assert.Equal(vectors.Similarity("animal3", "animal5"), cosine, 1e-4);
+        Assert.InRange(System.Numerics.Tensors.TensorPrimitives.Norm(rows.AsSpan(first * width, width)) / Math.Sqrt(width), 0.005, 0.05);   // GPT-2's 0.02
+        Assert.Contains("16 numbers for a model of width 8", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(RunFile.Load<PretrainGptConfig>(null, [.. sets, "model.n_embd=8"]), Out("narrow"))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_map_keeps_neighbours_and_its_page_holds_any_word()
     {
         var random = new Random(2);

@@ -53,7 +53,7 @@ public sealed class WordVectorsTests
         foreach (var run in s_json["analogies_gensim"]!.AsArray())
         {
             var o = run!["options"]!;
-            var found = AnalogyAccuracy.Of(s_vectors, questions, (int?)o["restrict_vocab"] ?? 0, caseInsensitive: (bool?)o["case_insensitive"] ?? true, unknownIsWrong: (bool?)o["dummy4unknown"] ?? false);
+            var found = AnalogyAccuracy.Of(s_vectors, questions, (int?)o["restrict_vocab"], caseInsensitive: (bool?)o["case_insensitive"] ?? true, unknownIsWrong: (bool?)o["dummy4unknown"] ?? false);
             Assert.Equal(run["sections"]!.AsArray().Select(s => ((string)s!["section"]!, (int)s["correct"]!, (int)s["incorrect"]!)), found.Sections.Select(s => (s.Section, s.Correct, s.Incorrect)));
             Assert.Equal((double)run["score"]!, found.Accuracy, 1e-12);
         }
