@@ -5,10 +5,10 @@ using Lect.Text;
 
 namespace Lect;
 
-/// <summary>lect evaluate perplexity|analogies|similarity: figures of models and of their answers.</summary>
+/// <summary>lect evaluate perplexity|analogies|similarity|bleu|chrf|ter: figures of models and of their answers.</summary>
 internal static class EvaluateCommands
 {
-    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), AnalogiesCommand(), SimilarityCommand() };
+    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), AnalogiesCommand(), SimilarityCommand(), TranslationMetricCommands.Bleu(), TranslationMetricCommands.ChrF(), TranslationMetricCommands.Ter() };
 
     private static Command PerplexityCommand()
     {

@@ -93,7 +93,7 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void Every_verb_has_help_with_an_example()
     {
-        string[][] verbs = [["demo"], ["data", "list"], ["data", "show"], ["data", "prepare"], ["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "show"], ["train", "gpt"], ["train", "word2vec"], ["train", "glove"], ["generate"], ["score"], ["classify"], ["nearest"], ["analogy"], ["embed"], ["map"], ["evaluate", "perplexity"], ["evaluate", "analogies"], ["evaluate", "similarity"], ["inspect"], ["bench", "train"], ["bench", "decode"], ["bench", "tokenizer"], ["completion"]];
+        string[][] verbs = [["demo"], ["data", "list"], ["data", "show"], ["data", "prepare"], ["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "show"], ["train", "gpt"], ["train", "word2vec"], ["train", "glove"], ["generate"], ["score"], ["classify"], ["nearest"], ["analogy"], ["embed"], ["map"], ["evaluate", "perplexity"], ["evaluate", "analogies"], ["evaluate", "similarity"], ["evaluate", "bleu"], ["evaluate", "chrf"], ["evaluate", "ter"], ["inspect"], ["bench", "train"], ["bench", "decode"], ["bench", "tokenizer"], ["completion"]];
         var help = string.Concat(verbs.Select(v => Tool.Run([.. v, "--help"]).Output));
         Assert.Equal(verbs.Length, System.Text.RegularExpressions.Regex.Count(help, "Example: ", System.Text.RegularExpressions.RegexOptions.None, TimeSpan.FromSeconds(1)));
         Approve.Text("help", help.Replace($"[default: {Environment.ProcessorCount}]", "[default: all cores]", StringComparison.Ordinal));
