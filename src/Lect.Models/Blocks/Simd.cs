@@ -111,12 +111,29 @@ internal static unsafe class Simd
         return total;
     }
 
-    /// <summary>y[i] = factor * x[i] for n elements.</summary>
+    /// <summary>The sum of n elements, in double.</summary>
+    public static double Sum<T>(void* x, long n) where T : struct, IElement
+    {
+        const int Block = 1024;   // summed in fp32
+        double sum = 0;
+        long i = 0;
+        while (i + Width <= n)
+        {
+            var part = Vector512<float>.Zero;
+            for (var end = Math.Min(n, i + Block); i + Width <= end; i += Width) part += T.Load(x, i);
+            sum += Vector512.Sum(part);
+        }
+        for (; i < n; i++) sum += T.Get(x, i);
+        return sum;
+    }
+
+    /// <summary>y[i] = factor * x[i] + shift for n elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scale<T>(float* x, long n, float factor, void* y) where T : struct, IElement
+    public static void Scale<T>(float* x, long n, float factor, void* y, float shift = 0) where T : struct, IElement
     {
         long i = 0;
-        for (; i + Width <= n; i += Width) T.Store(y, i, Vector512.Load(x + i) * factor);
-        for (; i < n; i++) T.Set(y, i, x[i] * factor);
+        var added = Vector512.Create(shift);
+        for (; i + Width <= n; i += Width) T.Store(y, i, Vector512.FusedMultiplyAdd(Vector512.Load(x + i), Vector512.Create(factor), added));
+        for (; i < n; i++) T.Set(y, i, x[i] * factor + shift);
     }
 }
