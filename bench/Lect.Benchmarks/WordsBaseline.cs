@@ -73,12 +73,7 @@ internal static partial class WordsBaseline
         {
             using (var shuffle = new PairShuffle(path, 2L << 30, 1))
             {
-                counting.Add(Time(() => Cooccurrences.Count(corpus, options.WindowSize, true, true, threads, 2L << 30, (row, columns, values) =>
-                {
-                    var made = new WordPair[columns.Length];
-                    for (var i = 0; i < made.Length; i++) made[i] = GloveTraining.Pair(row, columns[i], values[i], options);
-                    shuffle.Add(made);
-                })));
+                counting.Add(Time(() => Cooccurrences.Count(corpus, options.WindowSize, true, true, threads, 2L << 30, (row, columns, values) => shuffle.Add(row, columns, values, options))));
                 shuffling.Add(Time(() => count = shuffle.Finish()));
             }
             using (var pairs = new PairFile(path, count))

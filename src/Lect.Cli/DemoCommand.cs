@@ -35,15 +35,15 @@ internal static class DemoCommand
 
     private static int Embeddings(string folder, string[] sets)
     {
-        using (var stop = new StopSignals("stopping; the vectors so far are written"))
+        using (var stop = new StopSignals("stopping; vectors that are being learned are written as they are"))
         using (var progress = new Progress())
         {
-            if (!RunFolder.IsOccupied(folder))
+            if (!File.Exists(Path.Combine(folder, VectorFiles.Vectors)))
             {
                 progress.Note("Word vectors are learned from the documentation of the .NET SDK on this machine: skip-gram with negative sampling.");
                 TrainVectors.Run(RunFile.Load<TrainWord2VecConfig>(Screen.ConfigFile("configs/embeddings/sdk-word2vec.yaml"), sets), folder, progress.Show, progress.Note, stop.Token);
             }
-            else progress.Note($"The vectors in {folder} were learned before (remove the folder to see it).");
+            else progress.Note(FormattableString.Invariant($"The vectors in {folder} were learned before, in {RunFolder.ReadMetrics(folder).Select(m => (double?)m["epoch"] ?? 0).LastOrDefault():0.#} passes (remove the folder to see it)."));
         }
         using var vectors = VectorFiles.Read(folder);
         var speed = RunFolder.ReadMetrics(folder).Select(m => (double?)m["words_per_second_per_thread"] ?? 0).LastOrDefault();

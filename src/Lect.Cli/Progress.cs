@@ -41,11 +41,13 @@ internal sealed class Progress : IDisposable
     private static string Line(TrainEvent e) => Name(e)
         + (e.Metrics["loss"] is null ? "" : Text($"  loss {Number(e.Metrics, "loss"):0.0000}")) + Text($"  lr {Number(e.Metrics, "lr"):0.00e+0}")
         + (e.Metrics["grad_norm"] is null ? "" : Text($"  norm {Number(e.Metrics, "grad_norm"):0.00}"))
-        + (e.Metrics["words_per_second_per_thread"] is null ? Text($"  {Number(e.Metrics, "tokens_per_second"):N0} tokens/s") : Text($"  {Number(e.Metrics, "words_per_second_per_thread"):N0} words/s a thread"))
+        + (Unit(e) is { } unit ? Text($"  {Number(e.Metrics, unit + "_per_second_per_thread"):N0} {unit}/s a thread") : Text($"  {Number(e.Metrics, "tokens_per_second"):N0} tokens/s"))
         + $"  {Time(e.Remaining)} left";
 
     // Word vectors have no steps: they say how far they are.
-    private static string Name(TrainEvent e) => e.Metrics["words_per_second_per_thread"] is null ? $"step {e.Step}/{e.Steps}" : Text($"{100.0 * e.Step / e.Steps,5:0.0} %");
+    private static string Name(TrainEvent e) => Unit(e) is null ? $"step {e.Step}/{e.Steps}" : Text($"{100.0 * e.Step / e.Steps,5:0.0} %");
+
+    private static string? Unit(TrainEvent e) => Array.Find(["words", "pairs"], unit => e.Metrics.ContainsKey(unit + "_per_second_per_thread"));
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 
@@ -57,7 +59,7 @@ internal sealed class Progress : IDisposable
 
     private static double Number(JsonObject metrics, string name) => (double?)metrics[name] ?? double.NaN;
 
-    public static string Time(TimeSpan time) => time.TotalHours >= 1 ? $"{(int)time.TotalHours}:{time.Minutes:00}:{time.Seconds:00}" : $"{time.Minutes}:{time.Seconds:00}";
+    public static string Time(TimeSpan time) => time == TimeSpan.MaxValue ? "?" : time.TotalHours >= 1 ? $"{(int)time.TotalHours}:{time.Minutes:00}:{time.Seconds:00}" : $"{time.Minutes}:{time.Seconds:00}";
 
     public void Dispose()
     {

@@ -48,7 +48,7 @@ internal static class TrainCommands
         {
             var folder = parsed.GetValue(output)!;
             var settings = RunFile.Load<TConfig>(Screen.ConfigFile(parsed.GetValue(config)), parsed.GetValue(sets) ?? []);
-            using var stop = new StopSignals("stopping; the vectors so far are written");
+            using var stop = new StopSignals("stopping; vectors that are being learned are written as they are");
             using var progress = new Progress();
             run(settings, folder, Report(progress, parsed.GetValue(json)), progress.Note, stop.Token);
             progress.Note($"done: vectors in {folder}\nNext: lect nearest --vectors {folder} WORD");

@@ -91,10 +91,11 @@ internal static class VectorCommands
             using var stop = new StopSignals("stopping");
             using var progress = new Progress();
             if (parsed.GetValue(perplexity) is not (>= 1 and <= 1000)) throw new InvalidDataException($"Found --perplexity {parsed.GetValue(perplexity)}. Expected 1 to 1000.");
+            if (Path.GetDirectoryName(Path.GetFullPath(parsed.GetValue(output)!)) is { } place && !Directory.Exists(place)) throw new InvalidDataException($"Found no folder {place} for --out.");
             string[] chosen = parsed.GetValue(only) is { Length: > 0 } given ? given : [.. vectors.Words.Where(w => w != WordVocabulary.SentenceEnd).Take(parsed.GetValue(words))];
             progress.Note($"placing {chosen.Length:N0} words");
             var map = VectorMap.Of(vectors, chosen, parsed.GetValue(perplexity), stop: stop.Token);
-            File.WriteAllText(parsed.GetValue(output)!, map.Page($"Words of {Path.GetFileName(Path.TrimEndingDirectorySeparator(path))}", [.. chosen.Select(w => vectors.Nearest(w, 8))]));
+            File.WriteAllText(parsed.GetValue(output)!, map.Page($"Words of {Path.GetFileName(Path.TrimEndingDirectorySeparator(path))}", vectors.Nearest(chosen, 8)));
             progress.Note($"done: {parsed.GetValue(output)}");
             return 0;
         });

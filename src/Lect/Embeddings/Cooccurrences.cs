@@ -28,7 +28,7 @@ internal static class Cooccurrences
     {
         var counts = corpus.Vocabulary.Counts;
         var size = counts.Count - 1;
-        var sums = (long)threads * size * (sizeof(double) + sizeof(int));
+        var sums = (long)threads * size * (2 * sizeof(double) + sizeof(int));   // a RowCounter each
         var need = sums + counts.Skip(1).Max() * sizeof(long);
         if (need > memory) throw new InvalidDataException(FormattableString.Invariant($"Found glove.memory = {memory / 1e9:0.###} GB for {size:N0} words. Expected at least {need / 1e9:0.###} GB: raise it, or raise min_count or lower max_vocab."));
         double[] weights = [0, .. Enumerable.Range(1, window).Select(d => weighted ? 1.0 / d : 1)];
@@ -36,8 +36,8 @@ internal static class Cooccurrences
         for (var from = 1; from <= size;)
         {
             var (to, places) = (from, 0L);
-            while (to <= size && (places + counts[to]) * sizeof(long) <= memory - sums) places += counts[to++];
-            var (starts, where) = Places(corpus, from, to, places);
+            while (to <= size && (places + counts[to]) * sizeof(long) <= memory - sums && (to == from || places + counts[to] <= Array.MaxLength)) places += counts[to++];
+            var (starts, where) = Places(corpus, from, to, places, stop);
             var next = from - 1;
             Run(threads, () =>
             {
@@ -60,14 +60,15 @@ internal static class Cooccurrences
     }
 
     // Where the words of a range stand, word by word (a counting sort).
-    private static (long[] Starts, long[] Places) Places(WordCorpus corpus, int from, int to, long count)
+    private static (long[] Starts, long[] Places) Places(WordCorpus corpus, int from, int to, long count, CancellationToken stop)
     {
-        if (count > Array.MaxLength) throw new InvalidDataException($"Found {count} places of words at once. Expected at most {Array.MaxLength}: lower glove.memory.");
+        if (count > Array.MaxLength) throw new InvalidDataException($"Found a word that stands {count:N0} times. Expected at most {Array.MaxLength:N0}.");
         var starts = new long[to - from + 1];
         for (var word = from; word < to; word++) starts[word - from + 1] = starts[word - from] + corpus.Vocabulary.Counts[word];
         var (places, fill, piece) = (new long[count], starts[..^1], new int[1 << 16]);
         for (long at = 0; at < corpus.Length; at += piece.Length)
         {
+            stop.ThrowIfCancellationRequested();
             var n = (int)Math.Min(piece.Length, corpus.Length - at);
             corpus.Read(at, piece.AsSpan(0, n));
             for (var i = 0; i < n; i++)
@@ -131,6 +132,14 @@ internal sealed class PairShuffle(string path, long memory, long seed) : IDispos
     private readonly Lock adding = new();
     private long total, inMemory;
 
+    /// <summary>Adds a row of counts.</summary>
+    public void Add(int row, ReadOnlySpan<int> columns, ReadOnlySpan<double> values, GloveOptions options)
+    {
+        var made = new WordPair[columns.Length];
+        for (var i = 0; i < made.Length; i++) made[i] = GloveTraining.Pair(row, columns[i], values[i], options);
+        Add(made);
+    }
+
     public unsafe void Add(ReadOnlySpan<WordPair> pairs)
     {
         lock (adding)
@@ -142,7 +151,7 @@ internal sealed class PairShuffle(string path, long memory, long seed) : IDispos
                 heaps[heap][held[heap]++] = pair;
             }
             total += pairs.Length;
-            if ((inMemory += pairs.Length) * sizeof(WordPair) > memory) Spill();
+            if ((inMemory += pairs.Length) * sizeof(WordPair) > memory / 2) Spill();   // the heaps have room for twice as many
         }
     }
 
@@ -159,11 +168,12 @@ internal sealed class PairShuffle(string path, long memory, long seed) : IDispos
 
     /// <summary>Writes the pairs in their new order.</summary>
     /// <returns>How many.</returns>
-    public unsafe long Finish()
+    public unsafe long Finish(CancellationToken stop = default)
     {
         using var into = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.None, 1);
         for (var heap = 0; heap < Heaps; heap++)
         {
+            stop.ThrowIfCancellationRequested();
             var onDisk = (files[heap]?.Length ?? 0) / sizeof(WordPair);
             if ((onDisk + held[heap]) * sizeof(WordPair) > Math.Max(memory, 1 << 20)) throw new InvalidDataException(FormattableString.Invariant($"Found glove.memory = {memory / 1e9:0.###} GB for {total:N0} pairs of words. Expected at least {(double)total * sizeof(WordPair) / Heaps * 1.1 / 1e9:0.###} GB."));
             var all = new WordPair[onDisk + held[heap]];

@@ -1,6 +1,7 @@
 // GloVe: Pennington, Socher and Manning 2014 (EMNLP); the updates are those of the authors' glove.c.
 using System.Diagnostics;
 using System.Numerics;
+using System.Numerics.Tensors;
 using System.Runtime.Intrinsics;
 using Lect.Models;
 
@@ -53,11 +54,11 @@ public sealed record GloveOptions
         if (!(Memory > 0)) yield return FormattableString.Invariant($"glove.memory = {Memory}: expected more than 0 (GB)");
         if (!(XMax > 0)) yield return FormattableString.Invariant($"glove.x_max = {XMax}: expected more than 0");
         if (!double.IsFinite(Alpha)) yield return FormattableString.Invariant($"glove.alpha = {Alpha}: expected a number");
-        if (Eta is not null && !(Eta > 0)) yield return FormattableString.Invariant($"glove.eta = {Eta}: expected more than 0");
+        if (Eta is not null && !(Eta > 0 && double.IsFinite(Eta.Value))) yield return FormattableString.Invariant($"glove.eta = {Eta}: expected more than 0");
         if (!(GradClip > 0)) yield return FormattableString.Invariant($"glove.grad_clip = {GradClip}: expected more than 0");
         if (Iter < 1) yield return $"glove.iter = {Iter}: expected at least 1";
         if (Model is < 0 or > 3) yield return $"glove.model = {Model}: expected 0 (all parameters), 1 (word vectors), 2 (their sum with the context vectors) or 3 (both)";
-        if (Threads < 1) yield return $"glove.threads = {Threads}: expected at least 1";
+        if (Threads is < 1 or > Word2VecOptions.MostThreads) yield return $"glove.threads = {Threads}: expected 1 to {Word2VecOptions.MostThreads}";
     }
 }
 
@@ -89,10 +90,15 @@ internal sealed unsafe class GloveNet<T> : IDisposable where T : unmanaged, IBin
     public T[] WordBiasSquares { get; }
     public T[] ContextBiasSquares { get; }
 
-    /// <summary>What <see cref="GloveOptions.Model"/> asks for, one row a word.</summary>
+    /// <summary>What <see cref="GloveOptions.Model"/> asks for, one row a word. The sum is made in place: the end of training.</summary>
     public OwnRows Saved(int model)
     {
         var (size, words) = (Word.Width, WordBias.Length);
+        if (model is 1 or 2 && Word is Matrix<float> own)
+        {
+            for (var i = 0; i < words && model == 2; i++) TensorPrimitives.Add(own.Row(i), ((Matrix<float>)(object)Context).Row(i), own.Row(i));
+            return new(own);
+        }
         var made = new OwnRows(words, model switch { 0 => 2 * (size + 1), 3 => 2 * size, _ => size });
         for (var i = 0; i < words; i++)
         {
@@ -100,8 +106,8 @@ internal sealed unsafe class GloveNet<T> : IDisposable where T : unmanaged, IBin
             IEnumerable<T> values = model switch
             {
                 0 => [.. word, WordBias[i], .. context, ContextBias[i]],
-                1 => word,
                 3 => [.. word, .. context],
+                1 => word,
                 _ => word.Zip(context, (a, b) => a + b),
             };
             var d = 0;
@@ -166,7 +172,7 @@ internal static class GloveTraining
     {
         var (watch, measured) = (Stopwatch.StartNew(), new Lock());
         var (cost, counted, done) = (0.0, 0L, 0L);
-        Hogwild.Run(threads, id =>
+        Hogwild.Run(threads, (id, end) =>
         {
             const int Piece = 1 << 15, Ahead = 4;
             var (first, last) = (pairs.Count * id / threads, pairs.Count * (id + 1) / threads);
@@ -174,21 +180,21 @@ internal static class GloveTraining
             for (var pass = 0; pass < options.Passes; pass++)
                 for (var at = first; at < last; at += Piece)
                 {
-                    if (stop.IsCancellationRequested) return;
-                    var (end, sum) = (Math.Min(last, at + Piece), 0.0);
-                    for (var i = at; i < end; i++)
+                    if (end.IsCancellationRequested) return;
+                    var (to, sum) = (Math.Min(last, at + Piece), 0.0);
+                    for (var i = at; i < to; i++)
                     {
                         var pair = pairs[i];
-                        if (i + Ahead < end) Ask(net, pairs[i + Ahead]);
+                        if (i + Ahead < to) Ask(net, pairs[i + Ahead]);
                         sum += GloveKernel<V, float>.Learn(net, pair.Row, pair.Column, pair.Log, pair.Weight, eta, clip);
                     }
-                    lock (measured) (cost, counted, done) = (cost + sum, counted + end - at, done + end - at);
+                    lock (measured) (cost, counted, done) = (cost + sum, counted + to - at, done + to - at);
                 }
         }, () =>
         {
             lock (measured)
             {
-                var made = new VectorProgress(done, pairs.Count * options.Passes, counted == 0 ? double.NaN : cost / counted, options.StartRate, watch.Elapsed, threads, (double)done / pairs.Count);
+                var made = new VectorProgress(done, pairs.Count * options.Passes, counted == 0 ? double.NaN : cost / counted, options.StartRate, watch.Elapsed, threads, (double)done / pairs.Count) { Unit = "pairs" };
                 (cost, counted) = (0, 0);
                 return made;
             }

@@ -1,4 +1,13 @@
+using System.Runtime.CompilerServices;
+
 namespace Lect;
+
+/// <summary>The generator of word2vec.c, a linear congruence modulo 2^64.</summary>
+internal static class WordRandom
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Next(ulong random) => unchecked(random * 25214903917 + 11);
+}
 
 /// <summary>Draws words by count^0.75, with word2vec.c's table of 100 million cells: the same word for the same random number, without the cells.</summary>
 internal sealed class NegativeTable
@@ -49,7 +58,7 @@ internal sealed class NegativeTable
     /// <summary>Draws a word other than 0 (the end of a sentence).</summary>
     public int Draw(ref ulong random)
     {
-        random = Word2VecNet<float>.Next(random);
+        random = WordRandom.Next(random);
         var word = this[(long)((random >> 16) % (ulong)Cells)];
         return word != 0 ? word : (int)(random % (ulong)(first.Length - 2)) + 1;
     }

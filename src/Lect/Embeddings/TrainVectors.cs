@@ -138,17 +138,29 @@ public static class TrainVectors
         config = config.Validate();
         var options = config.Word2vec;
         using var run = RunFolder.Begin(folder, config with { Recipe = "word2vec" });
-        using var corpus = Read(config.Data, config.Tokenizer, config.Phrases, options.MinCount, most: 0, folder, note);
+        using var files = new WorkFiles(folder);
+        using var corpus = Read(config.Data, config.Tokenizer, config.Phrases, options.MinCount, most: 0, files, note, stop);
         using var net = new Word2VecNet<float>(corpus.Vocabulary, options, unchecked((ulong)config.Seed));
         note?.Invoke($"{(options.Cbow ? "CBOW" : "skip-gram")}, {(options.Hs ? "hierarchical softmax" : "")}{(options.Hs && options.Negative > 0 ? " and " : "")}{(options.Negative > 0 ? $"{options.Negative} negative samples" : "")}, {options.Size} dimensions, window {options.Window}, {options.Passes} passes, {options.Threads} threads");
-        try { Word2VecTraining.Run(net, corpus, options.Threads!.Value, unchecked((ulong)config.Seed), Watched(run, config.Train, corpus.Vocabulary, w => { var v = new float[options.Size]; net.Vector(w, v); return v; }, report, note), stop); }
+        var watch = new Watch(run, config.Train, corpus.Vocabulary, w => { var v = new float[options.Size]; net.Vector(w, v); return v; }, report, note);
+        try { Word2VecTraining.Run(net, corpus, options.Threads!.Value, unchecked((ulong)config.Seed), watch.Show, stop); }
         finally
         {
-            var rows = new OwnRows(corpus.Vocabulary.Words.Count, options.Size);
-            for (var i = 0; i < corpus.Vocabulary.Words.Count; i++) net.Vector(i, rows[i]);
-            Save(folder, new([.. corpus.Vocabulary.Words], rows), corpus.Vocabulary, config.Train.SaveText);
-            if (net.Subwords is { } subwords) VectorFiles.WriteNgrams(Path.Combine(folder, VectorFiles.NgramFile), net.Syn0, corpus.Vocabulary.Words.Count, subwords);
+            if (watch.HasLearned)
+            {
+                if (net.Subwords is { } subwords) VectorFiles.WriteNgrams(Path.Combine(folder, VectorFiles.NgramFile), net.Syn0, corpus.Vocabulary.Words.Count, subwords);
+                Save(folder, new([.. corpus.Vocabulary.Words], Rows(net)), corpus.Vocabulary, config.Train.SaveText);
+            }
         }
+    }
+
+    // The matrix itself; with subwords, the means.
+    private static OwnRows Rows(Word2VecNet<float> net)
+    {
+        if (net.Subwords is null) return new(net.Syn0);
+        var rows = new OwnRows(net.Vocabulary.Words.Count, net.Options.Size);
+        for (var i = 0; i < net.Vocabulary.Words.Count; i++) net.Vector(i, rows[i]);
+        return rows;
     }
 
     /// <summary>Runs GloVe: counts pairs, shuffles them, fits their logarithms. Parameters as <see cref="Run(TrainWord2VecConfig, string, Action{TrainEvent}?, Action{string}?, CancellationToken)"/>.</summary>
@@ -157,76 +169,101 @@ public static class TrainVectors
         config = config.Validate();
         var options = config.Glove;
         using var run = RunFolder.Begin(folder, config with { Recipe = "glove" });
-        using var corpus = Read(config.Data, config.Tokenizer, config.Phrases, options.MinCount, options.MaxVocab, folder, note);
+        using var files = new WorkFiles(folder);
+        using var corpus = Read(config.Data, config.Tokenizer, config.Phrases, options.MinCount, options.MaxVocab, files, note, stop);
         var vocabulary = new WordVocabulary([.. corpus.Vocabulary.Words.Skip(1)], [.. corpus.Vocabulary.Counts.Skip(1)]);   // GloVe has no end of sentence
-        using var pairs = Pairs(corpus, options, config.Seed, folder, note, stop);
+        using var pairs = Pairs(corpus, options, config.Seed, files, config.Data.Describe, note, stop);
         using var net = new GloveNet<float>(vocabulary.Words.Count, options.VectorSize, config.Seed);
         note?.Invoke($"{pairs.Count:N0} pairs, {options.VectorSize} dimensions, {options.Passes} passes, {options.Threads} threads");
-        try { GloveTraining.Run(net, pairs, options, options.Threads!.Value, Watched(run, config.Train, vocabulary, w => [.. net.Word.Row(w).ToArray().Zip(net.Context.Row(w).ToArray(), (a, b) => a + b)], report, note), stop); }
-        finally { Save(folder, new([.. vocabulary.Words], net.Saved(options.Model)), vocabulary, config.Train.SaveText); }
+        var watch = new Watch(run, config.Train, vocabulary, w => [.. net.Word.Row(w).ToArray().Zip(net.Context.Row(w).ToArray(), (a, b) => a + b)], report, note);
+        try { GloveTraining.Run(net, pairs, options, options.Threads!.Value, watch.Show, stop); }
+        finally
+        {
+            if (watch.HasLearned) Save(folder, new([.. vocabulary.Words], net.Saved(options.Model)), vocabulary, config.Train.SaveText);
+        }
     }
 
-    private static WordCorpus Read(WordDataConfig data, WordSplitting splitting, PhraseOptions phrases, long minCount, int most, string folder, Action<string>? note)
+    /// <summary>Where numbers of words and pairs are while a run goes on; gone with it, however it ends.</summary>
+    private sealed class WorkFiles : IDisposable
+    {
+        private readonly string folder;
+
+        public WorkFiles(string run) => Directory.CreateDirectory(folder = Path.Combine(run, "data"));
+
+        public string At(string name) => Path.Combine(folder, name);
+
+        public void Dispose() => Directory.Delete(folder, recursive: true);
+    }
+
+    private static WordCorpus Read(WordDataConfig data, WordSplitting splitting, PhraseOptions phrases, long minCount, int most, WorkFiles files, Action<string>? note, CancellationToken stop)
     {
         note?.Invoke($"reading {data.Describe}");
-        Directory.CreateDirectory(Path.Combine(folder, "data"));
-        var corpus = WordCorpus.Build(data.Documents(), splitting, minCount, Path.Combine(folder, "data", "words.bin"), data.Describe, most, phrases, note);
+        var corpus = WordCorpus.Build(data.Documents(), splitting, minCount, files.At("words.bin"), data.Describe, most, phrases, note, stop);
         note?.Invoke($"{corpus.Vocabulary.Total - corpus.Vocabulary.Counts[0]:N0} words, {corpus.Vocabulary.Words.Count - 1:N0} different ones that stand at least {minCount} times");
         return corpus;
     }
 
-    private static PairFile Pairs(WordCorpus corpus, GloveOptions options, long seed, string folder, Action<string>? note, CancellationToken stop)
+    private static PairFile Pairs(WordCorpus corpus, GloveOptions options, long seed, WorkFiles files, string source, Action<string>? note, CancellationToken stop)
     {
-        var path = Path.Combine(folder, "data", "pairs.bin");
+        var path = files.At("pairs.bin");
         using var shuffle = new PairShuffle(path, options.MemoryBytes / 2, seed);
         var last = 0.0;
-        Cooccurrences.Count(corpus, options.WindowSize, options.Symmetric, options.DistanceWeighting, options.Threads!.Value, options.MemoryBytes / 2, (row, columns, values) =>
-        {
-            var made = new WordPair[columns.Length];
-            for (var i = 0; i < made.Length; i++) made[i] = GloveTraining.Pair(row, columns[i], values[i], options);
-            shuffle.Add(made);
-        }, share =>
+        Cooccurrences.Count(corpus, options.WindowSize, options.Symmetric, options.DistanceWeighting, options.Threads!.Value, options.MemoryBytes / 2, (row, columns, values) => shuffle.Add(row, columns, values, options), share =>
         {
             if (share - Volatile.Read(ref last) < 0.25) return;
             Volatile.Write(ref last, share);
             note?.Invoke(FormattableString.Invariant($"counting pairs: {share * 100:0} %"));
         }, stop);
-        return new(path, shuffle.Finish());
+        var count = shuffle.Finish(stop);
+        return count > 0 ? new(path, count) : throw new InvalidDataException($"Found no two words in one sentence of {source}. Expected sentences of several words: GloVe learns from pairs.");
     }
 
     private static void Save(string folder, WordVectors vectors, WordVocabulary vocabulary, bool text)
     {
         using (vectors)
         {
+            for (var i = 0; i < vectors.Words.Count; i++)
+                if (vectors[i].IndexOfAnyExceptInRange(float.MinValue, float.MaxValue) >= 0) throw new ArithmeticException($"Found a vector of '{vectors.Words[i]}' that is no number any more. Lower train.lr; nothing was written.");
             vocabulary.Save(Path.Combine(folder, VectorFiles.Vocabulary));
             VectorFiles.Write(vectors, Path.Combine(folder, VectorFiles.Vectors));
             if (text) VectorFiles.Write(vectors, Path.Combine(folder, "vectors.txt"), VectorFormat.Text);
         }
-        Directory.Delete(Path.Combine(folder, "data"), recursive: true);
     }
 
-    // A line of metrics each report; the neighbours of some words four times a run.
-    private static Action<VectorProgress> Watched(RunFolder run, VectorTrain train, WordVocabulary vocabulary, Func<int, float[]> vector, Action<TrainEvent>? report, Action<string>? note)
+    /// <summary>Writes a line of metrics each report, and shows the neighbours of some words four times a run.</summary>
+    private sealed class Watch(RunFolder run, VectorTrain train, WordVocabulary vocabulary, Func<int, float[]> vector, Action<TrainEvent>? report, Action<string>? note)
     {
-        const int Shows = 4, Among = 20_000;
-        var watched = (train.Watch ?? Frequent(vocabulary)).Select(vocabulary.IndexOf).Where(i => i >= 0).Take(8).ToArray();
-        var shown = 0;
-        return progress =>
+        private const int Shows = 4, Among = 20_000;
+
+        private readonly int[] words = Words(train, vocabulary, note);
+        private int shown;
+
+        /// <summary>Whether there is something to keep.</summary>
+        public bool HasLearned { get; private set; }
+
+        // Not so frequent that they go with everything.
+        private static int[] Words(VectorTrain train, WordVocabulary vocabulary, Action<string>? note)
         {
-            var metrics = new JsonObject { ["step"] = progress.Words, ["lr"] = progress.Rate, ["tokens"] = progress.Words, ["tokens_per_second"] = Math.Round(progress.Speed * progress.Threads, 1), ["words_per_second_per_thread"] = Math.Round(progress.Speed, 1), ["epoch"] = Math.Round(progress.Pass, 4) };
-            if (!double.IsNaN(progress.Loss)) metrics.Insert(1, "loss", progress.Loss);
+            if (train.Watch is null) return [.. Enumerable.Range(0, vocabulary.Words.Count).Skip(150).Where(i => vocabulary.Words[i].Length >= 4).Where((_, n) => n % 100 == 0).Take(3)];
+            foreach (var unknown in train.Watch.Where(w => vocabulary.IndexOf(w) < 0)) note?.Invoke($"train.watch: '{unknown}' is not in the vocabulary");
+            return [.. train.Watch.Select(vocabulary.IndexOf).Where(i => i >= 0)];
+        }
+
+        public void Show(VectorProgress progress)
+        {
+            HasLearned |= progress.Words > 0;
+            var metrics = new JsonObject { ["step"] = progress.Words, ["lr"] = progress.Rate, ["tokens"] = progress.Words, ["tokens_per_second"] = Math.Round(progress.Speed * progress.Threads, 1), [progress.Unit + "_per_second_per_thread"] = Math.Round(progress.Speed, 1), ["epoch"] = Math.Round(progress.Pass, 4) };
+            if (double.IsFinite(progress.Loss)) metrics.Insert(1, "loss", progress.Loss);
             run.Log(metrics);
             report?.Invoke(new(metrics, progress.Words, progress.Total, progress.Remaining));
-            if (note is null || progress.Words * Shows / Math.Max(1, progress.Total) is var quarter && quarter <= shown) return;
-            shown = (int)quarter;
-            var size = Math.Min(Among, vocabulary.Words.Count);
-            var rows = new OwnRows(size, vector(0).Length);
-            for (var i = 0; i < size; i++) vector(i).CopyTo(rows[i]);
-            using var now = new WordVectors([.. vocabulary.Words.Take(size)], rows);
-            foreach (var word in watched.Where(w => w < size)) note($"  {vocabulary.Words[word]}: {string.Join(", ", now.Nearest(vocabulary.Words[word], 5).Select(n => FormattableString.Invariant($"{n.Word} {n.Similarity:0.00}")))}");
-        };
+            var quarter = (int)(progress.Words * Shows / Math.Max(1, progress.Total));
+            if (note is null || quarter <= shown) return;
+            shown = quarter;
+            var all = words.Concat(Enumerable.Range(0, Math.Min(Among, vocabulary.Words.Count))).Distinct().ToList();
+            var rows = new OwnRows(all.Count, vector(0).Length);
+            for (var i = 0; i < all.Count; i++) vector(all[i]).CopyTo(rows[i]);
+            using var now = new WordVectors([.. all.Select(i => vocabulary.Words[i])], rows);
+            foreach (var word in words.Select(w => vocabulary.Words[w])) note($"  {word}: {string.Join(", ", now.Nearest(word, 5).Select(n => FormattableString.Invariant($"{n.Word} {n.Similarity:0.00}")))}");
+        }
     }
-
-    // Not so frequent that they go with everything.
-    private static IEnumerable<string> Frequent(WordVocabulary vocabulary) => vocabulary.Words.Skip(150).Where(w => w.Length >= 4).Where((_, i) => i % 100 == 0).Take(3);
 }

@@ -30,7 +30,7 @@ public static class VectorFiles
     /// <summary>Reads vectors; the layout is found from the content.</summary>
     /// <param name="path">A file, or the folder of a run of <c>lect train word2vec|glove</c>.</param>
     /// <param name="warn">Told of duplicates and of words that are no UTF-8.</param>
-    /// <param name="map">Whether an uncompressed binary file stays on disk, mapped into memory; null: where it would take more than half of the memory.</param>
+    /// <param name="map">Whether an uncompressed binary file stays on disk, mapped into memory; null: where it would take more than a quarter of the memory.</param>
     /// <exception cref="InvalidDataException">The file is damaged, cut, holds NaN or infinity, or is of no layout known; the message says where.</exception>
     public static WordVectors Read(string path, Action<string>? warn = null, bool? map = null)
     {
@@ -39,7 +39,7 @@ public static class VectorFiles
         try
         {
             var layout = FormatOf(path);
-            if (layout == VectorFormat.Binary && Path.GetExtension(path) is not (".gz" or ".zst") && (map ?? new FileInfo(path).Length > GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2)) return MappedRows.Open(path, warn);
+            if (layout == VectorFormat.Binary && !IsCompressed(path) && (map ?? new FileInfo(path).Length > GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4)) return MappedRows.Open(path, warn);
             using var reader = new ByteReader(path);
             return layout switch
             {
@@ -50,6 +50,8 @@ public static class VectorFiles
         }
         catch (Exception e) when (e is EndOfStreamException or ZstdSharp.ZstdException || (e is InvalidDataException && e.TargetSite?.DeclaringType?.Assembly == typeof(GZipStream).Assembly)) { throw new InvalidDataException($"{path} is damaged or cut short: {e.Message}", e); }
     }
+
+    private static bool IsCompressed(string path) => Path.GetExtension(path).ToLowerInvariant() is ".gz" or ".zst";
 
     private static WordVectors ReadFolder(string folder, Action<string>? warn, bool? map)
     {
@@ -71,17 +73,22 @@ public static class VectorFiles
             throw new InvalidDataException($"{file.Path}: found no tensor 'ngrams' of F32 [{bucket}, {vectors.Dimension}]. Expected what lect train word2vec writes.");
         using var tensor = file.Load("ngrams");
         var matrix = new Matrix<float>(rows, (int)width);
-        var values = MemoryMarshal.Cast<byte, float>(tensor.bytes);
-        for (var i = 0; i < bucket; i++) values.Slice(i * (int)width, (int)width).CopyTo(matrix.Row(i));
-        vectors.Subwords = new(vectors.Words, Number("minn"), Number("maxn"), bucket);
+        for (var i = 0; i < bucket; i++) Row(tensor, i).CopyTo(matrix.Row(i));
+        vectors.Subwords = new([], Number("minn"), Number("maxn"), bucket);   // only words that have no row are asked for
         vectors.NgramRows = matrix;
+    }
+
+    // A view of one row: a tensor's bytes are no span where there are more than two billion.
+    private static Span<float> Row(TorchSharp.torch.Tensor tensor, long row)
+    {
+        using var view = tensor[row];
+        return MemoryMarshal.Cast<byte, float>(view.bytes);
     }
 
     internal static void WriteNgrams(string path, Matrix<float> matrix, long firstRow, Subwords subwords)
     {
         using var tensor = TorchSharp.torch.empty([subwords.Bucket, matrix.Width]);
-        var values = MemoryMarshal.Cast<byte, float>(tensor.bytes);
-        for (var i = 0; i < subwords.Bucket; i++) matrix.Row(firstRow + i).CopyTo(values.Slice(i * matrix.Width, matrix.Width));
+        for (var i = 0; i < subwords.Bucket; i++) matrix.Row(firstRow + i).CopyTo(Row(tensor, i));
         string Text(int n) => n.ToString(CultureInfo.InvariantCulture);
         SafeTensorsFile.Write(path, [("ngrams", tensor)], new Dictionary<string, string> { ["minn"] = Text(subwords.Minn), ["maxn"] = Text(subwords.Maxn), ["bucket"] = Text(subwords.Bucket) });
     }
@@ -95,7 +102,7 @@ public static class VectorFiles
         return [.. words.Select(w => known.GetValueOrDefault(w))];
     }
 
-    /// <summary>Which layout a file has: a first line of two whole numbers, and bytes behind it that no text holds.</summary>
+    /// <summary>Which layout a file has: a first line of two whole numbers, and a number in letters or not behind the first word.</summary>
     /// <exception cref="InvalidDataException">The file is empty.</exception>
     public static VectorFormat FormatOf(string path)
     {
@@ -107,7 +114,10 @@ public static class VectorFiles
         if (end < 0) end = length;
         var fields = Encoding.UTF8.GetString(start, 0, end).Trim().Split(' ', StringSplitOptions.RemoveEmptyEntries);
         if (fields.Length != 2 || !fields.All(f => long.TryParse(f, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out _))) return VectorFormat.GloVe;
-        return start.AsSpan(Math.Min(length, end + 1), Math.Max(0, length - end - 1)).IndexOfAnyInRange((byte)0, (byte)8) >= 0 ? VectorFormat.Binary : VectorFormat.Text;
+        var row = start.AsSpan(Math.Min(length, end + 1), Math.Max(0, length - end - 1));
+        row = row[(row.IndexOf((byte)' ') + 1)..];
+        var field = row.IndexOfAny(" \r\n"u8) is >= 0 and var at ? row[..at] : row[..Math.Min(row.Length, 64)];
+        return field.IsEmpty || IsNumber(field) || !field.ContainsAnyExceptInRange((byte)' ', (byte)'~') ? VectorFormat.Text : VectorFormat.Binary;
     }
 
     private static (long Words, int Dimension) Header(string line, string path)
@@ -120,7 +130,7 @@ public static class VectorFiles
     // A header must not make us take memory that the file cannot fill.
     private static void CheckLength(string path, (long Words, int Dimension) header, int bytesANumber)
     {
-        if (Path.GetExtension(path) is ".gz" or ".zst") return;
+        if (IsCompressed(path)) return;
         var (least, length) = (header.Words * (1 + (long)header.Dimension * bytesANumber), new FileInfo(path).Length);
         if (least > length) throw new InvalidDataException($"{path}: found {length} bytes for {header.Words} words of {header.Dimension} numbers. Expected at least {least}: the file is cut short, or its first line is wrong.");
     }
@@ -171,9 +181,10 @@ public static class VectorFiles
     // GloVe's files say nowhere how long a vector is: all fields of the first line but the word.
     private static int FieldsBehindWord(ReadOnlySpan<byte> line, string path)
     {
+        const int Most = 1 << 20;
         var numbers = 0;
         for (var rest = line; rest.LastIndexOf((byte)' ') is > 0 and var space && IsNumber(rest[(space + 1)..]); rest = rest[..space].TrimEnd((byte)' ')) numbers++;
-        return numbers > 0 ? numbers : throw new InvalidDataException($"{path}, line 1: found '{(line.Length > 60 ? Text(line[..60]) + "…" : Text(line))}'. Expected the number of words and the dimension (word2vec), or a word and its numbers between spaces (GloVe).");
+        return numbers is > 0 and <= Most ? numbers : throw new InvalidDataException($"{path}, line 1: found '{(line.Length > 60 ? Text(line[..60]) + "…" : Text(line))}'. Expected the number of words and the dimension (word2vec), or a word and its numbers between spaces (GloVe).");
     }
 
     private static bool IsNumber(ReadOnlySpan<byte> field) => Utf8Parser.TryParse(field, out double _, out var used) && used == field.Length;
@@ -199,8 +210,7 @@ public static class VectorFiles
     /// <summary>Rows as they are read: memory grows with what is there, not with what a header says.</summary>
     private sealed class RowList(int dimension, string path, Action<string>? warn)
     {
-        private const int RowsABlock = 4096;
-
+        private readonly int rowsABlock = Math.Max(1, (1 << 20) / dimension);
         private readonly List<float[]> blocks = [];
         private readonly List<string> words = [];
         private readonly HashSet<string> seen = new(StringComparer.Ordinal);
@@ -209,8 +219,8 @@ public static class VectorFiles
 
         public Span<float> Next()
         {
-            if (words.Count == blocks.Count * RowsABlock) blocks.Add(new float[Math.Min((long)RowsABlock * dimension, Array.MaxLength)]);
-            return blocks[^1].AsSpan(words.Count % RowsABlock * dimension, dimension);
+            if (words.Count == blocks.Count * rowsABlock) blocks.Add(new float[rowsABlock * dimension]);
+            return blocks[^1].AsSpan(words.Count % rowsABlock * dimension, dimension);
         }
 
         public void Add(ReadOnlySpan<byte> word, string where)
@@ -227,7 +237,11 @@ public static class VectorFiles
         public WordVectors Done()
         {
             var rows = new OwnRows(words.Count, dimension);
-            for (var i = 0; i < words.Count; i++) blocks[i / RowsABlock].AsSpan(i % RowsABlock * dimension, dimension).CopyTo(rows[i]);
+            for (var i = 0; i < words.Count; i++)
+            {
+                blocks[i / rowsABlock].AsSpan(i % rowsABlock * dimension, dimension).CopyTo(rows[i]);
+                if ((i + 1) % rowsABlock == 0) blocks[i / rowsABlock] = [];   // not both at once
+            }
             return new([.. words], rows);
         }
     }

@@ -17,6 +17,8 @@ namespace Lect;
 /// <param name="Explained">Share of the variance that the two directions of <see cref="Pca"/> have.</param>
 public sealed record VectorMap(IReadOnlyList<string> Words, float[] Pca, float[] Tsne, double Explained)
 {
+    private const int MostWords = 10_000;   // t-SNE looks at every pair
+
     /// <summary>Projects some words of unit length.</summary>
     /// <param name="vectors">Where they are.</param>
     /// <param name="words">Which.</param>
@@ -27,7 +29,7 @@ public sealed record VectorMap(IReadOnlyList<string> Words, float[] Pca, float[]
     /// <exception cref="InvalidDataException">Fewer than four words.</exception>
     public static VectorMap Of(WordVectors vectors, IReadOnlyList<string> words, double perplexity = 30, int iterations = 750, Action<double>? progress = null, CancellationToken stop = default)
     {
-        if (words.Count < 4) throw new InvalidDataException($"Found {words.Count} words. Expected at least four for a map.");
+        if (words.Count is < 4 or > MostWords) throw new InvalidDataException($"Found {words.Count} words. Expected 4 to {MostWords:N0} for a map.");
         TorchNative.Load();
         var dimension = vectors.Dimension;
         var points = new float[words.Count * dimension];

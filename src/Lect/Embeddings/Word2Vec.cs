@@ -39,6 +39,8 @@ public sealed record Word2VecOptions
     /// <summary>Rows that n-grams are hashed to. <value>2000000</value></summary>
     public int Bucket { get; init; } = 2_000_000;
 
+    internal const int MostThreads = 1024;
+
     internal double StartRate => Alpha ?? (Cbow ? 0.05 : 0.025);
 
     internal int Passes => Iter ?? 5;
@@ -52,15 +54,15 @@ public sealed record Word2VecOptions
         if (Sample < 0 || !double.IsFinite(Sample)) yield return FormattableString.Invariant($"word2vec.sample = {Sample}: expected a share of the text, 0 or more");
         if (MinCount < 1) yield return $"word2vec.min_count = {MinCount}: expected at least 1";
         if (Iter < 1) yield return $"word2vec.iter = {Iter}: expected at least 1";
-        if (Alpha is <= 0 or double.NaN) yield return FormattableString.Invariant($"word2vec.alpha = {Alpha}: expected more than 0");
-        if (Threads < 1) yield return $"word2vec.threads = {Threads}: expected at least 1";
+        if (Alpha is not null && !(Alpha > 0 && double.IsFinite(Alpha.Value))) yield return FormattableString.Invariant($"word2vec.alpha = {Alpha}: expected more than 0");
+        if (Threads is < 1 or > MostThreads) yield return $"word2vec.threads = {Threads}: expected 1 to {MostThreads}";
         if (Minn < 0 || Maxn < Minn || (Minn == 0 && Maxn > 0)) yield return $"word2vec: found minn = {Minn} and maxn = {Maxn}, expected 0 and 0 (no subwords) or 1 <= minn <= maxn";
         if (Bucket < 1) yield return $"word2vec.bucket = {Bucket}: expected at least 1";
     }
 }
 
 /// <summary>How a training of word vectors stands.</summary>
-/// <param name="Words">Words seen, over all passes.</param>
+/// <param name="Words">Words (GloVe: pairs) seen, over all passes.</param>
 /// <param name="Total">Of how many.</param>
 /// <param name="Loss">Mean of -log p since the last report: a prediction and its negative samples, or its path in the tree; for GloVe the mean weighted squared error. NaN: nothing measured.</param>
 /// <param name="Rate">Learning rate.</param>
@@ -69,11 +71,14 @@ public sealed record Word2VecOptions
 /// <param name="Pass">Passes over the text that are done.</param>
 public sealed record VectorProgress(long Words, long Total, double Loss, double Rate, TimeSpan Elapsed, int Threads, double Pass)
 {
+    /// <summary>What is counted: <c>words</c> or <c>pairs</c>.</summary>
+    public string Unit { get; init; } = "words";
+
     /// <summary>Words (GloVe: pairs) a second and thread.</summary>
     public double Speed => Words / Math.Max(1e-9, Elapsed.TotalSeconds) / Threads;
 
-    /// <summary>Time left at the pace so far.</summary>
-    public TimeSpan Remaining => TimeSpan.FromSeconds((Total - Words) / Math.Max(1e-9, Words / Math.Max(1e-9, Elapsed.TotalSeconds)));
+    /// <summary>Time left at the pace so far; the longest there is where nothing is done yet.</summary>
+    public TimeSpan Remaining => (Total - Words) * Elapsed.TotalSeconds / Math.Max(1, Words) is var seconds && Words > 0 && seconds < TimeSpan.MaxValue.TotalSeconds / 2 ? TimeSpan.FromSeconds(seconds) : TimeSpan.MaxValue;
 }
 
 /// <summary>The two matrices of word2vec and what draws and weighs: everything but the loop over the text.</summary>
@@ -93,7 +98,7 @@ internal sealed unsafe class Word2VecNet<T> : IDisposable where T : unmanaged, I
         for (long row = 0; row < Syn0.Rows; row++)
             foreach (ref var x in Syn0.Row(row))
             {
-                seed = Next(seed);
+                seed = WordRandom.Next(seed);
                 x = T.CreateTruncating(((seed & 0xFFFF) / 65536f - 0.5f) / options.Size);
             }
     }
@@ -111,10 +116,6 @@ internal sealed unsafe class Word2VecNet<T> : IDisposable where T : unmanaged, I
     public Subwords? Subwords { get; }
     /// <summary>(sqrt(c / t) + 1) t / c with t = sample * words: how probably an occurrence is kept; above 1: always.</summary>
     public float[] Keep { get; }
-
-    /// <summary>The generator of word2vec.c, a linear congruence modulo 2^64.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Next(ulong random) => unchecked(random * 25214903917 + 11);
 
     internal static float[] KeepProbabilities(WordVocabulary vocabulary, double sample)
     {
@@ -251,12 +252,12 @@ internal static class Word2VecTraining
 
     private static void Run<V>(Word2VecNet<float> net, WordCorpus corpus, int threads, ulong seed, Action<VectorProgress>? report, CancellationToken stop) where V : struct, ILanes<V, float>
     {
-        var shared = new Shared(net, corpus, threads, stop);
+        var shared = new Shared(net, corpus, threads);
         // word2vec.c starts thread i from i; other seeds start elsewhere.
-        Hogwild.Run(threads, id => new Worker<V>(shared, id, unchecked((ulong)id + (seed - 1) * 0x9E3779B97F4A7C15)).Train(), () => shared.Progress(), report, stop);
+        Hogwild.Run(threads, (id, end) => new Worker<V>(shared, id, unchecked((ulong)id + (seed - 1) * 0x9E3779B97F4A7C15)).Train(end), () => shared.Progress(), report, stop);
     }
 
-    private sealed class Shared(Word2VecNet<float> net, WordCorpus corpus, int threads, CancellationToken stop)
+    private sealed class Shared(Word2VecNet<float> net, WordCorpus corpus, int threads)
     {
         private readonly Stopwatch watch = Stopwatch.StartNew();
         private readonly Lock measured = new();
@@ -266,7 +267,6 @@ internal static class Word2VecTraining
         public Word2VecNet<float> Net => net;
         public WordCorpus Corpus => corpus;
         public int Threads => threads;
-        public CancellationToken Stop => stop;
         public long Total => (long)net.Options.Passes * net.Vocabulary.Total;
 
         /// <summary>Counts words; gives the learning rate from here on.</summary>
@@ -308,7 +308,7 @@ internal static class Word2VecTraining
         private double loss;
         private int held, next;
 
-        public void Train()
+        public void Train(CancellationToken stop)
         {
             var (first, last) = (shared.Corpus.Length * id / shared.Threads, shared.Corpus.Length * (id + 1) / shared.Threads);
             using var buffer = new Matrix<float>(2, net.Options.Size);
@@ -321,10 +321,10 @@ internal static class Word2VecTraining
                     if (words - counted > WordsBetweenRates) rate = Count();
                     if (place == length)
                     {
-                        if (shared.Stop.IsCancellationRequested || !ReadSentence(out length)) break;
+                        if (stop.IsCancellationRequested || !ReadSentence(out length)) break;
                         place = 0;
                     }
-                    random = Word2VecNet<float>.Next(random);
+                    random = WordRandom.Next(random);
                     var reach = net.Options.Window - (int)(random % (ulong)net.Options.Window);
                     if (length == 0) continue;   // a sentence whose words were all dropped has its draw
                     if (net.Options.Cbow) Cbow(place, reach, length, rate, buffer[0], buffer[1]);
@@ -332,7 +332,7 @@ internal static class Word2VecTraining
                     place++;
                 }
                 Count();
-                if (shared.Stop.IsCancellationRequested) return;
+                if (stop.IsCancellationRequested) return;
             }
         }
 
@@ -361,7 +361,7 @@ internal static class Word2VecTraining
                 if (word == 0) return true;
                 if (keep.Length > 0)
                 {
-                    random = Word2VecNet<float>.Next(random);
+                    random = WordRandom.Next(random);
                     if (keep[word] < (random & 0xFFFF) / 65536f) continue;
                 }
                 sentence[length++] = word;

@@ -147,13 +147,15 @@ public sealed class WordCorpus : IDisposable
     /// <param name="most">Words kept at most (the most frequent ones); 0: all.</param>
     /// <param name="phrases">Which pairs of words become one; null: none.</param>
     /// <param name="note">Told of the phrases.</param>
+    /// <param name="stop">Gives up.</param>
     /// <exception cref="InvalidDataException">No words, or none that is frequent enough.</exception>
-    public static WordCorpus Build(IEnumerable<Document> documents, WordSplitting splitting, long minCount, string file, string source = "this text", int most = 0, PhraseOptions? phrases = null, Action<string>? note = null)
+    public static WordCorpus Build(IEnumerable<Document> documents, WordSplitting splitting, long minCount, string file, string source = "this text", int most = 0, PhraseOptions? phrases = null, Action<string>? note = null, CancellationToken stop = default)
     {
-        var (words, counts) = ReadWords(documents, splitting, file);
+        var (words, counts) = ReadWords(documents, splitting, file, stop);
         if (words.Count == 1) throw new InvalidDataException($"Found no words in {source}. Expected text.");
         for (var pass = 0; pass < (phrases?.Passes ?? 0); pass++)
         {
+            stop.ThrowIfCancellationRequested();
             var found = Phrases.Find(file, words, counts, phrases!);
             note?.Invoke($"pass {pass + 1} over pairs of words: {found.Scores.Count:N0} phrases{string.Concat(found.Scores.OrderByDescending(s => s.Value).Take(5).Select((s, i) => (i == 0 ? ", such as " : ", ") + $"{words[s.Key.First]}_{words[s.Key.Second]}"))}");
             found.Join(file, words, counts);
@@ -176,7 +178,7 @@ public sealed class WordCorpus : IDisposable
     }
 
     // Numbers by first appearance.
-    private static (List<string> Words, List<long> Counts) ReadWords(IEnumerable<Document> documents, WordSplitting splitting, string file)
+    private static (List<string> Words, List<long> Counts) ReadWords(IEnumerable<Document> documents, WordSplitting splitting, string file, CancellationToken stop)
     {
         var (numbers, words, counts) = (new Dictionary<string, int>(StringComparer.Ordinal) { [WordVocabulary.SentenceEnd] = 0 }, new List<string> { WordVocabulary.SentenceEnd }, new List<long> { 0 });
         using var writer = new IdFile(file);
@@ -194,6 +196,7 @@ public sealed class WordCorpus : IDisposable
         }, () => { counts[0]++; writer.Write(0); });
         foreach (var document in documents)
         {
+            stop.ThrowIfCancellationRequested();
             splitter.Add(document.Text);
             if (document.IsEnd) splitter.EndDocument();
         }

@@ -11,7 +11,7 @@ public readonly record struct Neighbour(string Word, float Similarity);
 /// <summary>
 /// Words and their vectors, in memory or mapped from a file: neighbours, analogies, similarities (exact, all cores). Safe to read from many threads.
 /// </summary>
-public sealed unsafe class WordVectors : IDisposable
+public sealed class WordVectors : IDisposable
 {
     private readonly Dictionary<string, int> index;
     private readonly IVectorRows rows;
@@ -49,7 +49,15 @@ public sealed unsafe class WordVectors : IDisposable
     public int Dimension => rows.Width;
 
     /// <summary>Occurrences of each word, where the vectors' folder tells.</summary>
-    public IReadOnlyList<long>? Counts { get; internal set; }
+    public IReadOnlyList<long>? Counts
+    {
+        get;
+        internal set
+        {
+            field = value;
+            total = Math.Max(1.0, value?.Sum() ?? 0);
+        }
+    }
 
     /// <summary>What gives unknown words their vectors; null: nothing does.</summary>
     internal Subwords? Subwords { get; set; }
@@ -61,7 +69,8 @@ public sealed unsafe class WordVectors : IDisposable
     public int IndexOf(string word) => index.GetValueOrDefault(word, -1);
 
     /// <summary>The vector of a word by its number.</summary>
-    public ReadOnlySpan<float> this[int word] => rows[word];
+    /// <exception cref="ArgumentOutOfRangeException">No such number.</exception>
+    public ReadOnlySpan<float> this[int word] => (uint)word < (uint)Words.Count ? rows[word] : throw new ArgumentOutOfRangeException(nameof(word), word, $"Expected 0 to {Words.Count - 1}.");
 
     /// <summary>The vector of a word; of one that is not there the mean of its subwords', if these were trained.</summary>
     /// <exception cref="InvalidDataException">Not there; the message proposes the nearest spelling.</exception>
@@ -71,9 +80,14 @@ public sealed unsafe class WordVectors : IDisposable
     public float[]? TryVector(string word)
     {
         if (IndexOf(word) is >= 0 and var i) return this[i].ToArray();
+        return FromNgrams(word);
+    }
+
+    private float[]? FromNgrams(string word)
+    {
         if (Subwords is null || Subwords.Of(word) is not { Length: > 0 } ngrams) return null;
         var sum = new float[Dimension];
-        foreach (var row in ngrams) TensorPrimitives.Add(sum, NgramRows!.Row(row - Words.Count), sum);
+        foreach (var row in ngrams) TensorPrimitives.Add(sum, NgramRows!.Row(row), sum);
         TensorPrimitives.Divide(sum, ngrams.Length, sum);
         return sum;
     }
@@ -148,6 +162,10 @@ public sealed unsafe class WordVectors : IDisposable
     /// <param name="restrict">Looks among the first so many words; 0: all.</param>
     public IReadOnlyList<Neighbour> Nearest(string word, int count = 10, int restrict = 0) => MostSimilar([(word, 1)], count, restrict);
 
+    /// <summary>The words nearest to each of some words, in one pass over the vectors.</summary>
+    public IReadOnlyList<IReadOnlyList<Neighbour>> Nearest(IReadOnlyList<string> words, int count = 10, int restrict = 0) =>
+        [.. Search([.. words.Select(Unit)], count, restrict, [.. words.Select(w => new[] { IndexOf(w) })]).Select(Named)];
+
     /// <summary>The words nearest to a vector.</summary>
     public IReadOnlyList<Neighbour> Nearest(ReadOnlySpan<float> vector, int count = 10, int restrict = 0)
     {
@@ -172,17 +190,13 @@ public sealed unsafe class WordVectors : IDisposable
     public IReadOnlyList<Neighbour> MostSimilarByMultiplication(IReadOnlyList<string> positive, IReadOnlyList<string> negative, int count = 10, int restrict = 0)
     {
         var (up, down) = (positive.Select(Unit).ToList(), negative.Select(Unit).ToList());
-        var skipped = positive.Concat(negative).Select(IndexOf).ToHashSet();
-        var best = new Best(count);
-        for (var i = 0; i < Limit(restrict); i++)
+        return Named(Scan(count, restrict, [[.. positive.Concat(negative).Select(IndexOf)]], (i, _) =>
         {
-            if (skipped.Contains(i)) continue;
             var (above, below) = (1f, 1f);
-            foreach (var unit in up) above *= (1 + TensorPrimitives.Dot(this[i], unit) * inverseNorms[i]) / 2;
-            foreach (var unit in down) below *= (1 + TensorPrimitives.Dot(this[i], unit) * inverseNorms[i]) / 2;
-            best.Add(i, above / (below + 1e-6f));
-        }
-        return Named(best.Sorted());
+            foreach (var unit in up) above *= (1 + TensorPrimitives.Dot(rows[i], unit) * inverseNorms[i]) / 2;
+            foreach (var unit in down) below *= (1 + TensorPrimitives.Dot(rows[i], unit) * inverseNorms[i]) / 2;
+            return above / (below + 1e-6f);
+        })[0]);
     }
 
     private Neighbour[] Named(IEnumerable<(int Word, float Score)> found) => [.. found.Select(f => new Neighbour(Words[f.Word], f.Score))];
@@ -190,30 +204,33 @@ public sealed unsafe class WordVectors : IDisposable
     private int Limit(int restrict) => restrict > 0 ? Math.Min(restrict, Words.Count) : Words.Count;
 
     /// <summary>The words of greatest cosine to each of some unit vectors: one pass over the rows for all of them.</summary>
-    internal IReadOnlyList<(int Word, float Score)>[] Search(IReadOnlyList<float[]> queries, int count, int restrict, IReadOnlyList<int[]> skipped)
+    internal IReadOnlyList<(int Word, float Score)>[] Search(IReadOnlyList<float[]> queries, int count, int restrict, IReadOnlyList<int[]> skipped) =>
+        Scan(count, restrict, skipped, (i, q) => TensorPrimitives.Dot(rows[i], queries[q]) * inverseNorms[i]);
+
+    // The words of the highest score (of a row, for a query), for as many queries as there are lists of words to skip.
+    private IReadOnlyList<(int Word, float Score)>[] Scan(int count, int restrict, IReadOnlyList<int[]> skipped, Func<int, int, float> score)
     {
         if (count < 1) throw new InvalidDataException($"Found a count of {count}. Expected at least 1.");
         const int Rows = 4096;
         var limit = Limit(restrict);
-        var found = queries.Select(_ => new Best(count)).ToArray();
-        Parallel.For(0, (limit + Rows - 1) / Rows, () => queries.Select(_ => new Best(count)).ToArray(), (block, _, own) =>
+        var best = skipped.Select(_ => new Best(count)).ToArray();
+        Parallel.For(0, (limit + Rows - 1) / Rows, () => skipped.Select(_ => new Best(count)).ToArray(), (block, _, own) =>
         {
             for (var i = block * Rows; i < Math.Min(limit, (block + 1) * Rows); i++)
             {
-                var row = rows[i];
                 for (var q = 0; q < own.Length; q++)
                 {
-                    var score = TensorPrimitives.Dot(row, queries[q]) * inverseNorms[i];
-                    if (own[q].Takes(i, score) && Array.IndexOf(skipped[q], i) < 0) own[q].Add(i, score);
+                    var found = score(i, q);
+                    if (own[q].Takes(i, found) && Array.IndexOf(skipped[q], i) < 0) own[q].Add(i, found);
                 }
             }
             return own;
         }, own =>
         {
-            lock (found)
-                for (var q = 0; q < own.Length; q++) found[q].Add(own[q]);
+            lock (best)
+                for (var q = 0; q < own.Length; q++) best[q].Add(own[q]);
         });
-        return [.. found.Select(f => f.Sorted())];
+        return [.. best.Select(f => f.Sorted())];
     }
 
     /// <summary>The best of what it is told, equal ones by their number.</summary>
@@ -247,8 +264,9 @@ public sealed unsafe class WordVectors : IDisposable
         var (sum, weights) = (new float[Dimension], 0f);
         foreach (var word in WordsOf(text))
         {
-            if ((TryVector(word) ?? TryVector(word.ToLowerInvariant())) is not { } vector) continue;
-            var weight = sif ? (float)(1e-3 / (1e-3 + Probability(word))) : 1;
+            var known = Known(word);
+            if ((known >= 0 ? this[known].ToArray() : FromNgrams(word)) is not { } vector) continue;
+            var weight = sif ? (float)(1e-3 / (1e-3 + Probability(known))) : 1;
             TensorPrimitives.MultiplyAdd(vector, weight, sum, sum);
             weights += weight;
         }
@@ -270,14 +288,15 @@ public sealed unsafe class WordVectors : IDisposable
         }
     }
 
-    private double Probability(string word)
+    private int Known(string word) => IndexOf(word) is >= 0 and var own ? own : IndexOf(word.ToLowerInvariant());
+
+    private double Probability(int i)
     {
-        var i = IndexOf(word) is >= 0 and var own ? own : IndexOf(word.ToLowerInvariant());
         if (i < 0) return 0;
-        return Counts is null ? 1 / ((i + 1) * (Math.Log(Words.Count) + 0.5772)) : (double)Counts[i] / Math.Max(1, total ??= Counts.Sum());
+        return Counts is null ? 1 / ((i + 1) * (Math.Log(Words.Count) + 0.5772)) : Counts[i] / total;
     }
 
-    private double? total;
+    private double total = 1;
 
     /// <inheritdoc/>
     public void Dispose()
@@ -294,14 +313,19 @@ internal interface IVectorRows : IDisposable
     ReadOnlySpan<float> this[int row] { get; }
 }
 
-/// <summary>Rows in memory.</summary>
-internal sealed unsafe class OwnRows(long count, int width) : IVectorRows
+/// <summary>Rows in memory: of their own, or another's as long as it lives.</summary>
+internal sealed class OwnRows(Matrix<float> matrix, bool owns = false) : IVectorRows
 {
-    private readonly Matrix<float> matrix = new(count, width);
-    public int Width => width;
+    public OwnRows(long count, int width) : this(new(count, width), owns: true) { }
+
+    public int Width => matrix.Width;
     ReadOnlySpan<float> IVectorRows.this[int row] => matrix.Row(row);
     public Span<float> this[int row] => matrix.Row(row);
-    public void Dispose() => matrix.Dispose();
+
+    public void Dispose()
+    {
+        if (owns) matrix.Dispose();
+    }
 }
 
 /// <summary>Which word was meant.</summary>

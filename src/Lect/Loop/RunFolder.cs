@@ -67,20 +67,22 @@ public sealed class RunFolder : IDisposable
         return goesOn;
     }
 
-    /// <summary>Whether a folder holds a run with something to lose: a checkpoint, or word vectors.</summary>
-    public static bool IsOccupied(string path) => CheckpointsIn(path).Count > 0 || File.Exists(System.IO.Path.Combine(path, VectorFiles.Vectors));
+    /// <summary>Whether a folder holds a run with something to lose: a checkpoint.</summary>
+    public static bool IsOccupied(string path) => CheckpointsIn(path).Count > 0;
 
     /// <summary>Begins a run in a new or empty folder, or in one where a run ended before its first checkpoint.</summary>
     /// <exception cref="InvalidDataException">The folder holds something else.</exception>
     public static RunFolder Begin<T>(string path, T settings)
     {
         if (IsOccupied(path)) throw Occupied(path);
+        if (File.Exists(System.IO.Path.Combine(path, VectorFiles.Vectors))) throw new InvalidDataException($"Found word vectors in {path}. Expected a new or empty folder: choose another --out, or remove it.");
         var begun = File.Exists(System.IO.Path.Combine(path, Metrics));   // the first thing that a run writes
         if (!begun && Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any(f => System.IO.Path.GetFileName(f) != "lock"))
             throw new InvalidDataException($"Found files in {path} that are no run of Lect's. Expected a new or empty folder: choose another --out.");
         Directory.CreateDirectory(path);
         var run = Open(path);
         foreach (var made in new[] { "data", "tensorboard", "checkpoints" }.Select(d => System.IO.Path.Combine(path, d)).Where(Directory.Exists)) Directory.Delete(made, recursive: true);   // of a start that came to nothing
+        run.metrics.SetLength(0);
         run.SaveSettings(settings);
         return run;
     }

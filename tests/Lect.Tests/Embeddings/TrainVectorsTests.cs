@@ -98,6 +98,30 @@ public sealed class TrainVectorsTests : IDisposable
     }
 
     [Fact]
+    public void What_comes_to_nothing_leaves_nothing_behind()
+    {
+        string[] left = ["metrics.jsonl", "run.yaml"];
+        void Left(string name) => Assert.Equal(left, Directory.GetFileSystemEntries(Out(name)).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Throws<OperationCanceledException>(() => TrainVectors.Run(Config(), Out("stopped"), stop: new(canceled: true)));
+        Left("stopped");
+        Assert.Contains("lower train.lr", Assert.Throws<ArithmeticException>(() => TrainVectors.Run(Config("train.lr=1e30"), Out("diverged"))).Message, StringComparison.OrdinalIgnoreCase);
+        Left("diverged");
+        var path = Path.Combine(folder, "alone.txt");
+        File.WriteAllText(path, string.Concat(Enumerable.Repeat("one\ntwo\n", 20)));
+        Assert.Contains("no two words", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={path}"]), Out("alone"))).Message, StringComparison.Ordinal);
+        Left("alone");
+        TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.iter=1", "glove.vector_size=4"]), Out("alone"));   // the same folder, corrected
+        Assert.All(File.ReadAllLines(Path.Combine(Out("alone"), "metrics.jsonl")), l => Assert.NotNull(System.Text.Json.Nodes.JsonNode.Parse(l)));
+    }
+
+    [Fact]
+    public void A_fault_in_a_report_ends_all_threads()
+    {
+        var e = Assert.Throws<InvalidOperationException>(() => TrainVectors.Run(Config("train.threads=2", "word2vec.iter=100000"), Out("run"), _ => throw new InvalidOperationException("mine")));
+        Assert.Equal("mine", e.Message);
+    }
+
+    [Fact]
     public void Metrics_tell_speed_loss_and_the_way_to_go()
     {
         TrainEvent? last = null;
@@ -123,7 +147,7 @@ public sealed class TrainVectorsTests : IDisposable
         Assert.Contains("lower min_count", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(Config("word2vec.min_count=100000"), Out("rare"))).Message, StringComparison.Ordinal);
         Assert.Contains("raise it", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.memory=1e-6"]), Out("memory"))).Message, StringComparison.Ordinal);
         TrainVectors.Run(Config(), Out("run"));
-        Assert.Contains("another run", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(Config(), Out("run"))).Message, StringComparison.Ordinal);
+        Assert.Contains("Found word vectors in", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(Config(), Out("run"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -175,6 +175,40 @@ public sealed class VectorFilesTests : IDisposable
         }
     }
 
+    [Theory, InlineData(1), InlineData(3)]
+    public void Small_binaries_are_no_text(int dimension)
+    {
+        foreach (var values in (float[][])[[0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f], [0, 0, 0, 1, 1, 1], [-7, 1e-20f, 3e20f, 5, 6, 7]])
+        {
+            using var written = new WordVectors([.. Enumerable.Range(0, 6 / dimension).Select(i => "w" + i)], values);
+            foreach (var name in (string[])["small.bin", "small.bin.GZ"])
+            {
+                VectorFiles.Write(written, Path.Combine(folder, name));
+                using var read = VectorFiles.Read(Path.Combine(folder, name));
+                Assert.Equal(written.Words, read.Words);
+                Assert.Equal(written[1].ToArray(), read[1].ToArray());
+            }
+        }
+    }
+
+    [Fact]
+    public void A_header_alone_takes_no_memory()
+    {
+        var path = Path.Combine(folder, "huge.bin.gz");
+        using (var stream = new System.IO.Compression.GZipStream(File.Create(path), System.IO.Compression.CompressionLevel.Fastest)) stream.Write("1000000 1048576\nword 0.5"u8);
+        var before = GC.GetTotalAllocatedBytes();
+        Assert.Throws<InvalidDataException>(() => VectorFiles.Read(path));
+        Assert.True(GC.GetTotalAllocatedBytes() - before < 64 << 20);
+    }
+
+    [Fact]
+    public void Numbers_of_words_are_checked()
+    {
+        using var vectors = new WordVectors(["a", "b"], [1, 2]);
+        Assert.Throws<ArgumentOutOfRangeException>(() => vectors[vectors.IndexOf("c")].Length);
+        Assert.Throws<ArgumentOutOfRangeException>(() => vectors[2].Length);
+    }
+
     [Fact]
     public void A_gzip_that_is_cut_says_so()
     {
