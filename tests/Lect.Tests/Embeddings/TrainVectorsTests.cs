@@ -51,7 +51,7 @@ public sealed class TrainVectorsTests : IDisposable
     [Theory, InlineData(0), InlineData(1), InlineData(2), InlineData(3)]
     public void GloVe_too(int model)
     {
-        var config = RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.vector-size=16", "glove.xMax=10", "glove.iter=30", $"glove.model={model}", "train.save_text=true"]);
+        var config = RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.vector-size=16", "glove.xMax=10", "glove.iter=60", "train.threads=1", $"glove.model={model}", "train.save_text=true"]);
         TrainVectors.Run(config, Out("run"));
         AssertLearned(Out("run"));
         using var vectors = VectorFiles.Read(Out("run"));
