@@ -93,6 +93,17 @@ public abstract class EncoderDecoder : nn.Module
     /// <returns>[B, T, C] for the output layer.</returns>
     public abstract Tensor Decode(DecoderState state, Tensor target_BT, IActivationSink? attention = null);
 
+    /// <summary>Rows of ids as one tensor, [B, longest] int64, padded behind their ends.</summary>
+    public static Tensor Padded(IReadOnlyList<int[]> rows, int pad)
+    {
+        var length = rows.Max(r => r.Length);
+        var ids = new long[rows.Count * length];
+        Array.Fill(ids, pad);
+        for (var r = 0; r < rows.Count; r++)
+            for (var i = 0; i < rows[r].Length; i++) ids[r * length + i] = rows[r][i];
+        return tensor(ids, rows.Count, length);
+    }
+
     /// <summary>Scores of the next tokens, [B, T, V] fp32.</summary>
     public Tensor Logits(DecoderState state, Tensor target_BT, IActivationSink? attention = null)
     {

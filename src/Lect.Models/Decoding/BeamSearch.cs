@@ -6,9 +6,43 @@ namespace Lect.Models;
 /// <summary>A finished continuation.</summary>
 /// <param name="Ids">New tokens, with the end token where there is one.</param>
 /// <param name="Score">Sum of their log-probabilities / length^penalty.</param>
-public sealed record Hypothesis(int[] Ids, double Score);
+/// <param name="LogProb">That sum.</param>
+public sealed record Hypothesis(int[] Ids, double Score, double LogProb);
 
-/// <summary>Beam search as Hugging Face does it: the same hypotheses in the same order.</summary>
+/// <summary>How beams are scored and when they stop.</summary>
+public sealed record BeamOptions
+{
+    /// <summary>Hypotheses followed side by side. <value>4</value></summary>
+    public int Beams { get; init; } = 4;
+    /// <summary>Exponent of the length norm; above 0 it favours long texts. <value>1</value></summary>
+    public double LengthPenalty { get; init; } = 1;
+    /// <summary>Divides by ((5 + length) / 6)^penalty (Wu et al. 2016, GNMT) instead of length^penalty.</summary>
+    public bool Gnmt { get; init; }
+    /// <summary>true: stop at as many finished hypotheses as beams. false: stop when the best open one, at its present length, is no better than the worst finished.</summary>
+    public bool EarlyStopping { get; init; }
+    /// <summary>Tokens at most.</summary>
+    public int MaxNewTokens { get; init; } = 64;
+    /// <summary>Ids that end a text.</summary>
+    public IReadOnlyList<int> EosTokenIds { get; init; } = [];
+
+    internal double Score(double sum, int length) => sum / Math.Pow(Gnmt ? (5 + length) / 6.0 : length, LengthPenalty);
+}
+
+/// <summary>A decoder as beams see it: rows that go on by a token each.</summary>
+internal interface IBeamSteps : IDisposable
+{
+    /// <summary>Scores of the tokens that follow, natural log-probabilities, [rows, V] fp32.</summary>
+    /// <param name="last">The last token of each row; not looked at in the first call, which has a row a sentence.</param>
+    Tensor Next(long[] last);
+
+    /// <summary>Keeps these rows in this order.</summary>
+    void Select(Tensor rows);
+
+    /// <summary>Changes a row of scores before tokens are chosen; false: nothing is ever changed.</summary>
+    bool Process(float[] row, int[] newIds);
+}
+
+/// <summary>Beam search as Hugging Face does it: the same hypotheses in the same order. Many sentences go side by side; their answers do not depend on each other.</summary>
 public static class BeamSearch
 {
     /// <summary>The best continuations of one prompt, best first.</summary>
@@ -23,62 +57,150 @@ public static class BeamSearch
         if (beams < 1) throw new InvalidDataException($"Found --beams {beams}. Expected at least 1.");
         if (options.Sample) throw new InvalidDataException("Found beams together with sampling. Expected one of the two.");
         Generator.Check(model, [prompt], options);
-        using var noGrad = no_grad();
-        using var cache = new KvCache(model.LayerCount, Math.Min(prompt.Length + options.MaxNewTokens, model.ContextLength));
-        var limit = (int)Math.Min(options.MaxNewTokens, model.ContextLength - prompt.Length);
-        var open = new List<(int[] Ids, double Sum)> { ([], 0) };
-        var finished = new List<Hypothesis>();
-        for (var length = 1; length <= limit; length++)
-        {
-            var scores = LogProbs(model, cache, prompt, open, options);
-            var candidates = Best(scores, open, 2 * beams);
-            for (var i = 0; i < Math.Min(beams, candidates.Count); i++)
-            {
-                var (beam, id, sum) = candidates[i];
-                if (!options.EosTokenIds.Contains(id) && length < limit) continue;
-                finished.Add(new([.. open[beam].Ids, id], sum / Math.Pow(length, lengthPenalty)));
-            }
-            finished = [.. finished.OrderByDescending(h => h.Score).Take(beams)];
-            var going = candidates.Where(c => !options.EosTokenIds.Contains(c.Id)).Take(beams).ToList();
-            if (going.Count == 0) break;
-            if (finished.Count == beams && (earlyStopping || going[0].Sum / Math.Pow(length, lengthPenalty) <= finished[^1].Score)) break;
-            using var rows = tensor(going.Select(c => (long)c.Beam).ToArray());
-            cache.Reorder(rows);
-            open = [.. going.Select(c => ((int[])[.. open[c.Beam].Ids, c.Id], c.Sum))];
-        }
-        return finished;
+        using var steps = new CausalSteps(model, prompt, options);
+        return Search(steps, 1, new() { Beams = beams, LengthPenalty = lengthPenalty, EarlyStopping = earlyStopping, MaxNewTokens = (int)Math.Min(options.MaxNewTokens, model.ContextLength - prompt.Length), EosTokenIds = options.EosTokenIds })[0];
     }
 
-    private static List<float[]> LogProbs(CausalLanguageModel model, KvCache cache, int[] prompt, List<(int[] Ids, double Sum)> open, DecodingOptions options)
+    /// <summary>The best translations of sentences, best first.</summary>
+    /// <param name="model">Encoder and decoder.</param>
+    /// <param name="sources">Ids of each, ending with <see cref="EncoderDecoder.EosId"/>.</param>
+    /// <param name="options">Beams; the end token is the model's where none is named.</param>
+    public static IReadOnlyList<IReadOnlyList<Hypothesis>> Search(EncoderDecoder model, IReadOnlyList<int[]> sources, BeamOptions options)
+    {
+        if (options.Beams < 1) throw new InvalidDataException($"Found --beams {options.Beams}. Expected at least 1.");
+        foreach (var source in sources)
+        {
+            if (source.Length == 0 || source.Length > model.ContextLength) throw new InvalidDataException($"Found a source of {source.Length} tokens. Expected 1 to {model.ContextLength}.");
+            Vocabulary.Check(source, model.SourceVocabularySize);
+        }
+        if (sources.Count == 0) return [];
+        model.eval();
+        using var steps = new TranslationSteps(model, sources);
+        return Search(steps, sources.Count, options with { MaxNewTokens = (int)Math.Min(options.MaxNewTokens, model.ContextLength - 1), EosTokenIds = options.EosTokenIds.Count > 0 ? options.EosTokenIds : [model.EosId] });
+    }
+
+    private sealed class Sentence
+    {
+        public List<(int[] Ids, double Sum)> Open { get; set; } = [([], 0)];
+        public List<Hypothesis> Finished { get; set; } = [];
+    }
+
+    internal static IReadOnlyList<IReadOnlyList<Hypothesis>> Search(IBeamSteps steps, int sentences, BeamOptions options)
+    {
+        using var noGrad = no_grad();
+        var all = Enumerable.Range(0, sentences).Select(_ => new Sentence()).ToList();
+        var going = all.ToList();
+        for (var length = 1; length <= options.MaxNewTokens && going.Count > 0; length++)
+        {
+            var best = Candidates(steps, going, options);
+            var (rows, first, next) = (new List<long>(), 0, new List<Sentence>());
+            for (var s = 0; s < going.Count; s++)
+            {
+                var (sentence, open) = (going[s], going[s].Open);
+                if (Advance(sentence, best[s], length, options) is { } kept)
+                {
+                    rows.AddRange(kept.Select(c => (long)first + c.Beam));
+                    sentence.Open = [.. kept.Select(c => ((int[])[.. open[c.Beam].Ids, c.Id], c.Sum))];
+                    next.Add(sentence);
+                }
+                first += open.Count;
+            }
+            going = next;
+            if (going.Count == 0 || length == options.MaxNewTokens) break;
+            using var order = tensor(rows.ToArray());
+            steps.Select(order);
+        }
+        return [.. all.Select(s => s.Finished)];
+    }
+
+    // Finishes what ends here; gives the candidates that go on, or null where the sentence is done.
+    private static List<(int Beam, int Id, double Sum)>? Advance(Sentence sentence, List<(int Beam, int Id, double Sum)> candidates, int length, BeamOptions options)
+    {
+        for (var i = 0; i < Math.Min(options.Beams, candidates.Count); i++)
+        {
+            var (beam, id, sum) = candidates[i];
+            if (options.EosTokenIds.Contains(id) || length == options.MaxNewTokens) sentence.Finished.Add(new([.. sentence.Open[beam].Ids, id], options.Score(sum, length), sum));
+        }
+        sentence.Finished = [.. sentence.Finished.OrderByDescending(h => h.Score).Take(options.Beams)];
+        var kept = candidates.Where(c => !options.EosTokenIds.Contains(c.Id)).Take(options.Beams).ToList();
+        if (kept.Count == 0 || length == options.MaxNewTokens) return null;
+        return sentence.Finished.Count == options.Beams && (options.EarlyStopping || options.Score(kept[0].Sum, length) <= sentence.Finished[^1].Score) ? null : kept;
+    }
+
+    // Of each sentence the 2 k best ways to go on, best first.
+    private static List<(int Beam, int Id, double Sum)>[] Candidates(IBeamSteps steps, List<Sentence> going, BeamOptions options)
     {
         using var scope = NewDisposeScope();
-        var first = cache.Length == 0;
-        var ids = first ? tensor(prompt.Select(i => (long)i).ToArray()).unsqueeze(0) : tensor(open.Select(o => (long)o.Ids[^1]).ToArray()).unsqueeze(1);
-        var hidden = model.Hidden(ids, cache: cache);
-        var logProbs = model.Head(hidden.narrow(1, hidden.shape[1] - 1, 1)).squeeze(1).log_softmax(-1).cpu().contiguous();
-        var rows = new List<float[]>();
-        for (var r = 0; r < open.Count; r++)
+        var logProbs = steps.Next([.. going.SelectMany(s => s.Open).Select(o => o.Ids is [.., var last] ? last : 0L)]).cpu().contiguous();
+        var (width, count) = (logProbs.shape[1], (int)Math.Min(2L * options.Beams, logProbs.shape[1]));
+        var (values, indices) = logProbs.topk(count, 1);
+        var (tops, ids) = (values.data<float>().ToArray(), indices.data<long>().ToArray());
+        var (found, row) = (new List<(int, int, double)>[going.Count], 0);
+        for (var s = 0; s < going.Count; s++)
         {
-            var row = logProbs[r].data<float>().ToArray();
-            LogitsProcessors.Apply(row, (int[])[.. prompt, .. open[r].Ids], open[r].Ids.Length, options);
-            rows.Add(row);
+            var queue = new PriorityQueue<(int Beam, int Id, double Sum), (double, int, int)>();   // the worst comes out first
+            for (var beam = 0; beam < going[s].Open.Count; beam++, row++)
+            {
+                var (own, sum) = (going[s].Open[beam].Ids, going[s].Open[beam].Sum);
+                var whole = (float[]?)null;
+                if (steps.Process([], own)) steps.Process(whole = logProbs[row].data<float>().ToArray(), own);
+                for (var i = 0; i < (whole?.Length ?? count); i++)
+                {
+                    var (id, logProb) = whole is null ? ((int)ids[row * count + i], tops[row * count + i]) : (i, whole[i]);
+                    if (float.IsNegativeInfinity(logProb)) continue;
+                    var candidate = (beam, id, sum + logProb);
+                    if (queue.Count < 2 * options.Beams) queue.Enqueue(candidate, (candidate.Item3, -beam, -id));
+                    else queue.EnqueueDequeue(candidate, (candidate.Item3, -beam, -id));
+                }
+            }
+            found[s] = [];
+            while (queue.TryDequeue(out var candidate, out _)) found[s].Insert(0, candidate);
         }
-        return rows;
+        return found;
     }
 
-    private static List<(int Beam, int Id, double Sum)> Best(List<float[]> scores, List<(int[] Ids, double Sum)> open, int count)
+    private sealed class CausalSteps(CausalLanguageModel model, int[] prompt, DecodingOptions options) : IBeamSteps
     {
-        var queue = new PriorityQueue<(int Beam, int Id, double Sum), (double, int, int)>();   // the worst comes out first
-        for (var beam = 0; beam < open.Count; beam++)
-            for (var id = 0; id < scores[beam].Length; id++)
-            {
-                var sum = open[beam].Sum + scores[beam][id];
-                if (double.IsNegativeInfinity(sum)) continue;
-                if (queue.Count < count) queue.Enqueue((beam, id, sum), (sum, -beam, -id));
-                else queue.EnqueueDequeue((beam, id, sum), (sum, -beam, -id));
-            }
-        var best = new List<(int, int, double)>();
-        while (queue.TryDequeue(out var candidate, out _)) best.Insert(0, candidate);
-        return best;
+        private readonly KvCache cache = new(model.LayerCount, Math.Min(prompt.Length + options.MaxNewTokens, model.ContextLength));
+
+        public Tensor Next(long[] last)
+        {
+            var ids = cache.Length == 0 ? tensor(prompt.Select(i => (long)i).ToArray()).unsqueeze(0) : tensor(last).unsqueeze(1);
+            var hidden = model.Hidden(ids, cache: cache);
+            return model.Head(hidden.narrow(1, hidden.shape[1] - 1, 1)).squeeze(1).log_softmax(-1);
+        }
+
+        public void Select(Tensor rows) => cache.Reorder(rows);
+
+        public bool Process(float[] row, int[] newIds)
+        {
+            if (row.Length > 0) LogitsProcessors.Apply(row, (int[])[.. prompt, .. newIds], newIds.Length, options);
+            return true;
+        }
+
+        public void Dispose() => cache.Dispose();
+    }
+
+    private sealed class TranslationSteps : IBeamSteps
+    {
+        private readonly EncoderDecoder model;
+        private readonly DecoderState state;
+        private readonly int sentences;
+
+        public TranslationSteps(EncoderDecoder model, IReadOnlyList<int[]> sources)
+        {
+            (this.model, sentences) = (model, sources.Count);
+            using var noGrad = no_grad();
+            using var scope = NewDisposeScope();
+            state = model.Encode(EncoderDecoder.Padded(sources, model.PadId));
+        }
+
+        public Tensor Next(long[] last) => model.Logits(state, (state.Length == 0 ? full(sentences, 1, model.BosId, dtype: ScalarType.Int64) : tensor(last).unsqueeze(1))).squeeze(1).log_softmax(-1);
+
+        public void Select(Tensor rows) => state.Select(rows);
+
+        public bool Process(float[] row, int[] newIds) => false;
+
+        public void Dispose() => state.Dispose();
     }
 }

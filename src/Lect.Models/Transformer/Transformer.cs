@@ -72,7 +72,7 @@ public sealed class TransformerSeq2Seq : EncoderDecoder
         Config = config.Validate();
         embedding = nn.Embedding(config.VocabSize, config.DModel, device: device ?? CPU);
         transformer = new(config, device ?? CPU);
-        positions_PC = (config.Positions == "paper" ? SinusoidalPositions.Paper(config.MaxPositions, config.DModel) : SinusoidalPositions.Marian(config.MaxPositions, config.DModel)).to(device ?? CPU).DetachFromDisposeScope();
+        using (NewDisposeScope()) positions_PC = (config.Positions == "paper" ? SinusoidalPositions.Paper(config.MaxPositions, config.DModel) : SinusoidalPositions.Marian(config.MaxPositions, config.DModel)).to(device ?? CPU).DetachFromDisposeScope();
         RegisterComponents();
         this.OwnParameters();
     }
