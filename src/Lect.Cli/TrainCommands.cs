@@ -4,7 +4,7 @@ using System.Text.Json;
 
 namespace Lect;
 
-/// <summary>lect train gpt|word2vec|glove: the verbs that train, one recipe each.</summary>
+/// <summary>lect train word2vec|glove|seq2seq|transformer|gpt: the verbs that train, one recipe each.</summary>
 internal static class TrainCommands
 {
     private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
@@ -13,6 +13,8 @@ internal static class TrainCommands
     {
         Vectors<TrainWord2VecConfig>("word2vec", "Word vectors by CBOW or skip-gram. Example: lect train word2vec -c configs/embeddings/sdk-word2vec.yaml --out runs/words", TrainVectors.Run),
         Vectors<TrainGloveConfig>("glove", "Word vectors from counts of pairs. Example: lect train glove -c configs/embeddings/sdk-glove.yaml --out runs/glove", TrainVectors.Run),
+        Recipe<TrainSeq2SeqConfig>("seq2seq", "A recurrent encoder-decoder, with or without attention. Example: lect train seq2seq -c configs/seq2seq/reverse.yaml --out runs/reverse", Pairs("seq2seq")),
+        Recipe<TrainSeq2SeqConfig>("transformer", "The encoder-decoder Transformer. Example: lect train transformer -c configs/transformer/sdk-small.yaml --out runs/en-de", Pairs("transformer")),
         Recipe<PretrainGptConfig>("gpt", "Generative pre-training of a decoder. Example: lect train gpt -c configs/gpt/sdk-small.yaml --out runs/gpt", PretrainGpt.Run),
     };
 
@@ -31,11 +33,14 @@ internal static class TrainCommands
             using var stop = new StopSignals();
             using var progress = new Progress();
             var done = run(settings, folder, Report(progress, parsed.GetValue(json)), progress.Note, stop.Token);
-            progress.Note(Summary(done, folder));
+            progress.Note(Summary(done, folder, name));
             return 0;
         });
         return command;
     }
+
+    private static Runner<TrainSeq2SeqConfig> Pairs(string recipe) => (config, folder, report, note, stop) => TrainSeq2Seq.Run(config.Recipe is null or "" || config.Recipe == recipe ? config with { Recipe = recipe }
+        : throw new InvalidDataException($"The run file cannot be honoured: recipe = '{config.Recipe}': this file is for another verb than lect train {recipe}."), folder, report, note, stop);
 
     /// <summary>Trains word vectors, which cannot be resumed.</summary>
     private delegate void VectorRunner<TConfig>(TConfig config, string folder, Action<TrainEvent>? report, Action<string>? note, CancellationToken stop);
@@ -75,6 +80,6 @@ internal static class TrainCommands
         return RunFolder.IsAt(folder) || config is null ? RunFolder.SettingsOf<TConfig>(folder, sets) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
     }
 
-    private static string Summary(RunState state, string folder) => $"done: {state.Step} steps, {state.Tokens:N0} tokens; "
-        + (state.BestStep >= 0 ? FormattableString.Invariant($"best validation loss {state.Best:0.0000} at step {state.BestStep}; ") : "") + $"model in {folder}\nNext: lect generate --model {folder} --temperature 0.8 \"The \"";
+    private static string Summary(RunState state, string folder, string recipe) => $"done: {state.Step} steps, {state.Tokens:N0} tokens; "
+        + (state.BestStep >= 0 ? FormattableString.Invariant($"best validation loss {state.Best:0.0000} at step {state.BestStep}; ") : "") + $"model in {folder}\nNext: " + (recipe == "gpt" ? $"lect generate --model {folder} --temperature 0.8 \"The \"" : $"lect translate --model {folder} TEXT");
 }

@@ -44,6 +44,37 @@ public static class ModelFolder
         return Filled(model, folder);
     }
 
+    /// <summary>An encoder-decoder of a configuration, without weights.</summary>
+    /// <inheritdoc cref="Create"/>
+    public static EncoderDecoder CreateEncoderDecoder(JsonObject config, Device? device = null, string source = "config.json")
+    {
+        TorchNative.Load();
+        return (string?)config["model_type"] switch
+        {
+            "lect_rnn" => new RnnSeq2Seq(ModelConfig.Bind<RnnConfig>(config, source), device),
+            "lect_transformer" => new TransformerSeq2Seq(ModelConfig.Bind<TransformerConfig>(config, source), device),
+            var other => throw new InvalidDataException($"{source}: found model_type '{other}'. Expected an encoder-decoder: lect_rnn or lect_transformer."),
+        };
+    }
+
+    /// <summary>Opens a folder with an encoder-decoder.</summary>
+    /// <exception cref="InvalidDataException">Something is missing, damaged, or the model is of another kind.</exception>
+    public static EncoderDecoder LoadEncoderDecoder(string folder, Device? device = null)
+    {
+        var path = Path.Combine(folder, "config.json");
+        return Filled(CreateEncoderDecoder(ModelConfig.ReadFile(path), device, path), folder);
+    }
+
+    /// <summary>Writes config.json and model.safetensors; each file appears whole or not at all.</summary>
+    public static void Save(EncoderDecoder model, string folder) => Save(model, model.ConfigJson, folder);
+
+    private static void Save(nn.Module model, JsonObject config, string folder)
+    {
+        Directory.CreateDirectory(folder);
+        WriteText(Path.Combine(folder, "config.json"), ModelConfig.ToText(config));
+        SafeTensorsFile.Write(Path.Combine(folder, "model.safetensors"), [.. model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)), .. model.named_buffers().Select(b => (b.name, b.buffer))]);
+    }
+
     private static T Filled<T>(T model, string folder) where T : nn.Module
     {
         try { LoadWeights(model, Weights.Open(folder), folder); }
@@ -79,7 +110,7 @@ public static class ModelFolder
     {
         using var noGrad = no_grad();
         var unused = new HashSet<string>(weights.Names, StringComparer.Ordinal);
-        foreach (var (key, parameter) in model.named_parameters())
+        foreach (var (key, parameter) in model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)).Concat(model.named_buffers().Select(b => (b.name, b.buffer))))
         {
             using var scope = NewDisposeScope();
             var name = Find(key, weights) ?? throw new InvalidDataException($"{source}: found no tensor '{key}', which this architecture has. The checkpoint is of another architecture, or not whole.");
@@ -104,12 +135,7 @@ public static class ModelFolder
     private static bool IsBuffer(string name) => name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal);
 
     /// <summary>Writes config.json and model.safetensors, as save_pretrained does; each file appears whole or not at all.</summary>
-    public static void Save(CausalLanguageModel model, string folder)
-    {
-        Directory.CreateDirectory(folder);
-        WriteText(Path.Combine(folder, "config.json"), ModelConfig.ToText(model.ConfigJson));
-        SafeTensorsFile.Write(Path.Combine(folder, "model.safetensors"), model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)));
-    }
+    public static void Save(CausalLanguageModel model, string folder) => Save(model, model.ConfigJson, folder);
 
     /// <summary>Writes a text file whole or not at all.</summary>
     public static void WriteText(string path, string text)

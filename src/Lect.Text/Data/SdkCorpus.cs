@@ -68,7 +68,7 @@ public static class SdkCorpus
     public static CorpusSplit SplitOf(string text) => (Fnv1a(text) % 100) switch { < 5 => CorpusSplit.Test, < 10 => CorpusSplit.Validation, _ => CorpusSplit.Train };
 
     /// <summary>FNV-1a, 64 bits, of a text's UTF-8.</summary>
-    internal static ulong Fnv1a(string text)
+    public static ulong Fnv1a(string text)
     {
         var hash = 0xcbf29ce484222325;
         foreach (var b in Encoding.UTF8.GetBytes(text)) hash = (hash ^ b) * 0x100000001b3;
@@ -86,9 +86,9 @@ public static class SdkCorpus
         return files.Count > 0 ? files : throw new InvalidDataException($"Found no documentation of the .NET SDK under {packs}. Expected packs/Microsoft.NETCore.App.Ref, which comes with the SDK (the runtime alone has none). Install the .NET 10 SDK, set DOTNET_ROOT to where it is, or give your own text (data.path, --input).");
     }
 
-    private static IEnumerable<string> Newest(string pack) => Directory.GetDirectories(pack).OrderByDescending(v => Version.TryParse(Path.GetFileName(v).Split('-')[0], out var version) ? version : new Version()).Take(1);
+    internal static IEnumerable<string> Newest(string pack) => Directory.GetDirectories(pack).OrderByDescending(v => Version.TryParse(Path.GetFileName(v).Split('-')[0], out var version) ? version : new Version()).Take(1);
 
-    private static string Root()
+    internal static string Root()
     {
         if (Environment.GetEnvironmentVariable("DOTNET_ROOT") is { Length: > 0 } set && Directory.Exists(Path.Combine(set, "packs"))) return set;
         var runtime = Path.GetDirectoryName(typeof(object).Assembly.Location)!;   // ROOT/shared/Microsoft.NETCore.App/VERSION

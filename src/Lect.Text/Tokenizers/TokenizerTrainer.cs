@@ -41,30 +41,40 @@ public static class TokenizerTrainer
         return counts.ToDictionary(p => ByteAlphabet.Spell(Encoding.UTF8.GetBytes(p.Key)), p => p.Value, StringComparer.Ordinal);
     }
 
-    /// <summary>One id a character, sorted by code point as in nanoGPT; special tokens and the unknown token behind them.</summary>
-    public static Tokenizer Characters(IEnumerable<string> texts, int? threads = null)
+    /// <summary>One id a character, sorted by code point as in nanoGPT; special tokens and the unknown token behind them, or in front where they are given.</summary>
+    public static Tokenizer Characters(IEnumerable<string> texts, int? threads = null, IReadOnlyList<string>? specialTokens = null)
     {
         var counts = BytePairTrainer.CountPieces(texts, (text, add) =>
         {
             for (int at = 0, n; at < text.Length; at += n) add(text.AsSpan(at, n = NormalizedText.RuneLength(text, at)));
         }, threads);
         RequireText(counts.Count);
-        var vocabulary = Number(counts.Keys.OrderBy(char.ConvertToUtf32Lenient).Append(EndOfText).Append(Unknown));
-        return new(new WordLevel(vocabulary, Unknown), null, new SplitPreTokenizer(@"[\s\S]", isRegex: true, "Isolated", invert: false), null, new FuseDecoder(), Special(vocabulary, [EndOfText, Unknown]));
+        var sorted = counts.Keys.OrderBy(char.ConvertToUtf32Lenient);
+        var vocabulary = Number(specialTokens is null ? sorted.Append(EndOfText).Append(Unknown) : specialTokens.Concat(sorted));
+        return new(new WordLevel(vocabulary, Unknown), null, new SplitPreTokenizer(@"[\s\S]", isRegex: true, "Isolated", invert: false), null, new FuseDecoder(), Special(vocabulary, specialTokens ?? [EndOfText, Unknown]));
     }
 
     /// <summary>One id a word or run of punctuation, the most frequent first; <c>&lt;unk&gt;</c> for the rest.</summary>
     /// <param name="texts">Documents.</param>
-    /// <param name="size">Number of tokens at most, with the two special ones.</param>
+    /// <param name="size">Number of tokens at most, with the special ones.</param>
     /// <param name="threads">Cores to use; all by default.</param>
-    public static Tokenizer Words(IEnumerable<string> texts, int size, int? threads = null)
+    /// <param name="specialTokens">In front, <c>&lt;unk&gt;</c> among them; by default <c>&lt;|endoftext|&gt;</c> and it.</param>
+    /// <param name="minFrequency">Words that occur less often are left out; then fewer than <paramref name="size"/> tokens are no error.</param>
+    /// <param name="lowercase">Case does not count.</param>
+    public static Tokenizer Words(IEnumerable<string> texts, int size, int? threads = null, IReadOnlyList<string>? specialTokens = null, int minFrequency = 0, bool lowercase = false)
     {
-        var split = new WhitespacePreTokenizer();
-        var counts = BytePairTrainer.CountPieces(texts, (text, add) => { foreach (var piece in split.Split(new NormalizedText(text))) add(piece.Text); }, threads);
+        specialTokens ??= [EndOfText, Unknown];
+        var (split, normalizer) = (new WhitespacePreTokenizer(), lowercase ? new LowercaseNormalizer() : null);
+        var counts = BytePairTrainer.CountPieces(texts, (text, add) =>
+        {
+            var normalized = new NormalizedText(text);
+            if (normalizer is not null) normalized = normalizer.Normalize(normalized);
+            foreach (var piece in split.Split(normalized)) add(piece.Text);
+        }, threads);
         RequireText(counts.Count);
-        var vocabulary = Number(new[] { EndOfText, Unknown }.Concat(counts.OrderByDescending(p => p.Value).ThenBy(p => p.Key, StringComparer.Ordinal).Select(p => p.Key)).Take(size));
-        RequireSize(vocabulary.Count, size);
-        return new(new WordLevel(vocabulary, Unknown), null, split, null, null, Special(vocabulary, [EndOfText, Unknown]));
+        var vocabulary = Number(specialTokens.Concat(counts.Where(p => p.Value >= minFrequency).OrderByDescending(p => p.Value).ThenBy(p => p.Key, StringComparer.Ordinal).Select(p => p.Key)).Take(size));
+        if (minFrequency == 0) RequireSize(vocabulary.Count, size);
+        return new(new WordLevel(vocabulary, Unknown), normalizer, split, null, null, Special(vocabulary, specialTokens));
     }
 
     private static Dictionary<string, int> Number(IEnumerable<string> tokens) => tokens.Select((t, i) => (t, i)).ToDictionary(p => p.t, p => p.i, StringComparer.Ordinal);
