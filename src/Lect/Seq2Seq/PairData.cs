@@ -170,7 +170,7 @@ internal sealed class PairBatches(IReadOnlyList<IdPair> pairs, int batchSize, in
             var batch = new List<IdPair>();
             foreach (var pair in pool.Select(i => pairs[i]).OrderBy(p => p.Target.Length).ThenBy(p => p.Source.Length))
             {
-                if (batch.Count > 0 && (batchTokens is { } most ? (batch.Count + 1) * Math.Max(pair.Target.Length, batch.Max(p => p.Source.Length)) > most : batch.Count == batchSize)) Add(batch);
+                if (batch.Count > 0 && (batchTokens is { } most ? (batch.Count + 1) * Math.Max(pair.Target.Length, Math.Max(pair.Source.Length, batch.Max(p => p.Source.Length))) > most : batch.Count == batchSize)) Add(batch);
                 batch.Add(pair);
             }
             if (batch.Count > 0) Add(batch);
