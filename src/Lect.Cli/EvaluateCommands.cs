@@ -43,7 +43,10 @@ internal static class EvaluateCommands
             var found = AnalogyAccuracy.Of(vectors, parsed.GetValue(questions)!, parsed.GetValue(restrict), parsed.GetValue(protocol)!);
             if (parsed.GetValue(json)) Console.WriteLine(new JsonObject
             {
-                ["accuracy"] = found.Accuracy, ["correct"] = found.Correct, ["total"] = found.Total, ["skipped"] = found.Skipped,
+                ["accuracy"] = found.Accuracy,
+                ["correct"] = found.Correct,
+                ["total"] = found.Total,
+                ["skipped"] = found.Skipped,
                 ["sections"] = new JsonArray([.. found.Sections.Select(s => new JsonObject { ["section"] = s.Section, ["correct"] = s.Correct, ["incorrect"] = s.Incorrect })]),
             }.ToJsonString());
             else

@@ -72,9 +72,10 @@ public sealed class TransformerSeq2Seq : EncoderDecoder
         Config = config.Validate();
         embedding = nn.Embedding(config.VocabSize, config.DModel, device: device ?? CPU);
         transformer = new(config, device ?? CPU);
-        using (NewDisposeScope()) positions_PC = (config.Positions == "paper" ? SinusoidalPositions.Paper(config.MaxPositions, config.DModel) : SinusoidalPositions.Marian(config.MaxPositions, config.DModel)).to(device ?? CPU).DetachFromDisposeScope();
         RegisterComponents();
         this.OwnParameters();
+        // Behind the registration, which would take it for a buffer of the checkpoint.
+        using (NewDisposeScope()) positions_PC = (config.Positions == "paper" ? SinusoidalPositions.Paper(config.MaxPositions, config.DModel) : SinusoidalPositions.Marian(config.MaxPositions, config.DModel)).to(device ?? CPU).DetachFromDisposeScope();
     }
 
     /// <summary>Its configuration.</summary>

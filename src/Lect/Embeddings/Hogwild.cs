@@ -30,7 +30,8 @@ internal static class Hogwild
                         Interlocked.CompareExchange(ref fault, e, null);
                         end.Cancel();
                     }
-                }) { IsBackground = true, Name = $"words {id}" };
+                })
+                { IsBackground = true, Name = $"words {id}" };
                 thread.Start();
                 started.Add(thread);
             }

@@ -124,8 +124,14 @@ public static class AttentionMap
         static JsonArray List<T>(IEnumerable<T> items) => new([.. items.Select(i => (JsonNode?)JsonValue.Create(i))]);
         return new()
         {
-            ["name"] = view.Name, ["queries"] = List(view.Queries), ["keys"] = List(view.Keys), ["queryWords"] = List(view.QueryWords), ["keyWords"] = List(view.KeyWords),
-            ["layers"] = view.Layers.Count, ["heads"] = view.Heads, ["data"] = Convert.ToBase64String(MemoryMarshal.AsBytes(values.AsSpan())),
+            ["name"] = view.Name,
+            ["queries"] = List(view.Queries),
+            ["keys"] = List(view.Keys),
+            ["queryWords"] = List(view.QueryWords),
+            ["keyWords"] = List(view.KeyWords),
+            ["layers"] = view.Layers.Count,
+            ["heads"] = view.Heads,
+            ["data"] = Convert.ToBase64String(MemoryMarshal.AsBytes(values.AsSpan())),
         };
     }
 }

@@ -18,8 +18,16 @@ public class RnnSeq2SeqTests
         var kind = (string)c["kind"]! switch { "luong" => "luong_" + (string)c["score"]!, "bahdanau" when (string)c["context"]! == "fixed" => "fixed_context", var k => k };
         var model = new RnnSeq2Seq(new()
         {
-            Kind = kind, SourceVocabSize = json["source_vocabulary"]!.AsArray().Count, TargetVocabSize = json["target_vocabulary"]!.AsArray().Count, Embed = (int)c["embed"]!, Hidden = (int)c["hidden"]!,
-            DecoderHidden = (int?)c["decoder_hidden"] ?? 1, Attention = (int?)c["attention"] ?? 1, Maxout = (int?)c["maxout"] ?? 1, Layers = (int?)c["layers"] ?? 1, Readout = (string?)c["readout"] ?? "s",
+            Kind = kind,
+            SourceVocabSize = json["source_vocabulary"]!.AsArray().Count,
+            TargetVocabSize = json["target_vocabulary"]!.AsArray().Count,
+            Embed = (int)c["embed"]!,
+            Hidden = (int)c["hidden"]!,
+            DecoderHidden = (int?)c["decoder_hidden"] ?? 1,
+            Attention = (int?)c["attention"] ?? 1,
+            Maxout = (int?)c["maxout"] ?? 1,
+            Layers = (int?)c["layers"] ?? 1,
+            Readout = (string?)c["readout"] ?? "s",
         });
         var path = Fixtures.Path_("seq2seq", name + ".weights.safetensors");
         ModelFolder.LoadWeights(model, Weights.Open(path), path);

@@ -11,8 +11,18 @@ public class TransformerTests
 {
     private static TransformerConfig Config(JsonNode c, int words) => new()
     {
-        VocabSize = words, DModel = (int)c["d"]!, Heads = (int)c["heads"]!, EncoderLayers = (int)c["encoder_layers"]!, DecoderLayers = (int)c["decoder_layers"]!, Ff = (int)c["ff"]!,
-        Activation = (string)c["activation"]!, NormFirst = (bool)c["norm_first"]!, NormEps = (double)c["eps"]!, Positions = (string?)c["positions"] ?? "paper", Dropout = 0, MaxPositions = 64,
+        VocabSize = words,
+        DModel = (int)c["d"]!,
+        Heads = (int)c["heads"]!,
+        EncoderLayers = (int)c["encoder_layers"]!,
+        DecoderLayers = (int)c["decoder_layers"]!,
+        Ff = (int)c["ff"]!,
+        Activation = (string)c["activation"]!,
+        NormFirst = (bool)c["norm_first"]!,
+        NormEps = (double)c["eps"]!,
+        Positions = (string?)c["positions"] ?? "paper",
+        Dropout = 0,
+        MaxPositions = 64,
     };
 
     internal static (TransformerSeq2Seq Model, JsonNode Json, SafeTensorsFile Tensors) Open(string name)

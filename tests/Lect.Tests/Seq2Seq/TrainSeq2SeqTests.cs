@@ -14,7 +14,8 @@ public sealed class TrainSeq2SeqTests : IDisposable
     private string Out(string name) => Path.Combine(folder, name);
 
     private static TrainSeq2SeqConfig Config(string recipe, params string[] sets) => RunFile.Load<TrainSeq2SeqConfig>(null, ["data.source=copy", "data.pairs=400", "data.letters=4", "tokenizer.kind=word", "tokenizer.min_frequency=1", "train.batch_size=16", "train.lr=1e-2", "train.weight_decay=0", "train.precision=fp32", "train.eval_every=40", "train.log_every=20", .. recipe == "transformer"
-        ? (string[])["model.d_model=32", "model.heads=2", "model.encoder_layers=1", "model.decoder_layers=1", "model.ff=64", "model.dropout=0", "train.lr=5e-3"] : ["model.embed=24", "model.hidden=48", "model.decoder_hidden=48", "model.attention=24", "model.maxout=24", "model.layers=1"], .. sets]) with { Recipe = recipe };
+        ? (string[])["model.d_model=32", "model.heads=2", "model.encoder_layers=1", "model.decoder_layers=1", "model.ff=64", "model.dropout=0", "train.lr=5e-3"] : ["model.embed=24", "model.hidden=48", "model.decoder_hidden=48", "model.attention=24", "model.maxout=24", "model.layers=1"], .. sets]) with
+    { Recipe = recipe };
 
     [Theory]
     [InlineData("seq2seq", "bahdanau"), InlineData("seq2seq", "luong_general"), InlineData("transformer", "layer_norm"), InlineData("transformer", "batch_norm")]

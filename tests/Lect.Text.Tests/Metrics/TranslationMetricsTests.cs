@@ -18,13 +18,22 @@ public sealed class TranslationMetricsTests
 
     private static Bleu Bleu(JsonNode o, bool? effective = null) => new()
     {
-        Tokenize = (string?)o["tokenize"] ?? "13a", Lowercase = (bool?)o["lowercase"] ?? false, Smoothing = (string?)o["smooth_method"] ?? "exp", SmoothingValue = (double?)o["smooth_value"],
-        MaxOrder = (int?)o["max_ngram_order"] ?? 4, EffectiveOrder = effective ?? (bool?)o["effective_order"] ?? false,
+        Tokenize = (string?)o["tokenize"] ?? "13a",
+        Lowercase = (bool?)o["lowercase"] ?? false,
+        Smoothing = (string?)o["smooth_method"] ?? "exp",
+        SmoothingValue = (double?)o["smooth_value"],
+        MaxOrder = (int?)o["max_ngram_order"] ?? 4,
+        EffectiveOrder = effective ?? (bool?)o["effective_order"] ?? false,
     };
 
     private static ChrF ChrF(JsonNode o) => new()
     {
-        CharacterOrder = (int?)o["char_order"] ?? 6, WordOrder = (int?)o["word_order"] ?? 0, Beta = (int?)o["beta"] ?? 2, Lowercase = (bool?)o["lowercase"] ?? false, Whitespace = (bool?)o["whitespace"] ?? false, EpsilonSmoothing = (bool?)o["eps_smoothing"] ?? false,
+        CharacterOrder = (int?)o["char_order"] ?? 6,
+        WordOrder = (int?)o["word_order"] ?? 0,
+        Beta = (int?)o["beta"] ?? 2,
+        Lowercase = (bool?)o["lowercase"] ?? false,
+        Whitespace = (bool?)o["whitespace"] ?? false,
+        EpsilonSmoothing = (bool?)o["eps_smoothing"] ?? false,
     };
 
     private static Ter Ter(JsonNode o) => new() { Normalized = (bool?)o["normalized"] ?? false, NoPunctuation = (bool?)o["no_punct"] ?? false, AsianSupport = (bool?)o["asian_support"] ?? false, CaseSensitive = (bool?)o["case_sensitive"] ?? false };
