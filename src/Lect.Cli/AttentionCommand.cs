@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json.Nodes;
 
 namespace Lect;
 
@@ -17,7 +16,7 @@ internal static class AttentionCommand
         {
             var (folder, source) = (parsed.GetValue(modelOption)!, parsed.GetValue(text)!);
             IReadOnlyList<AttentionView> views;
-            if (IsTranslator(folder))
+            if (Translator.IsAt(folder))
             {
                 using var translator = Translator.Load(folder, parsed.GetValue(device)!);
                 views = AttentionMap.Of(translator, source, parsed.GetValue(target));
@@ -34,6 +33,4 @@ internal static class AttentionCommand
         });
         return command;
     }
-
-    private static bool IsTranslator(string folder) => Path.Combine(folder, "config.json") is var path && File.Exists(path) && JsonNode.Parse(File.ReadAllText(path))?["model_type"] is JsonValue type && ((string)type!).StartsWith("lect_", StringComparison.Ordinal);
 }

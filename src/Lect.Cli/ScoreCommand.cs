@@ -15,15 +15,28 @@ internal static class ScoreCommand
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
         {
+            if (Translator.IsAt(parsed.GetValue(modelOption)!))
+            {
+                using var translator = Translator.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
+                return lines.Run(parsed, (line, _) => Answer(translator, line), Show);
+            }
             using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
-            return lines.Run(parsed, (line, _) => Answer(model, line), o => string.Create(CultureInfo.InvariantCulture, $"{(double)o["total"]!:0.0000} nats over {o["ids"]!.AsArray().Count} tokens"));
+            return lines.Run(parsed, (line, _) => Answer(model, line), Show);
         });
         return command;
     }
 
-    private static JsonObject Answer(LanguageModel model, JsonObject line)
+    private static string Show(JsonObject answer) => string.Create(CultureInfo.InvariantCulture, $"{(double)answer["total"]!:0.0000} nats over {answer["ids"]!.AsArray().Count} tokens");
+
+    private static JsonObject Answer(LanguageModel model, JsonObject line) => Answer(line, model.Score(JsonLines.Ids(line, "text", model.Encode)));
+
+    // A pair: "source" and "target", or their ids.
+    private static JsonObject Answer(Translator translator, JsonObject line)
     {
-        var scored = model.Score(JsonLines.Ids(line, "text", model.Encode));
-        return JsonLines.Echo(line, new() { ["ids"] = JsonLines.Array(scored.Ids), ["logprobs"] = JsonLines.Array(scored.LogProbs), ["total"] = scored.Total });
+        int[] Ids(string key, Func<string, int[]> encode) => line[key + "_ids"] is JsonArray ids ? [.. ids.Select(i => (int)i!)] : line[key] is JsonValue text ? encode((string)text!)
+            : throw new InvalidDataException($"found neither \"{key}\" nor \"{key}_ids\". Expected both sides of a pair.");
+        return Answer(line, translator.Score(Ids("source", translator.Encode), Ids("target", translator.EncodeTarget)));
     }
+
+    private static JsonObject Answer(JsonObject line, Scored scored) => JsonLines.Echo(line, new() { ["ids"] = JsonLines.Array(scored.Ids), ["logprobs"] = JsonLines.Array(scored.LogProbs), ["total"] = scored.Total });
 }

@@ -24,6 +24,10 @@ public static class ModelFolder
         };
     }
 
+    /// <summary>A folder's config.json.</summary>
+    /// <exception cref="InvalidDataException">It is not there, or no JSON object.</exception>
+    public static JsonObject ReadConfig(string folder) => ModelConfig.ReadFile(Path.Combine(folder, "config.json"));
+
     private static string Architecture(JsonObject config) => (config["architectures"] as JsonArray)?.Select(a => (string?)a).FirstOrDefault() ?? "";
 
     private static InvalidDataException Unknown(string? modelType, string source) => new($"{source}: found model_type '{modelType}'. This version of Lect knows gpt2.");

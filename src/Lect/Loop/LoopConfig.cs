@@ -40,6 +40,8 @@ public abstract record LoopConfig
     public long LogEvery { get; init; } = 10;
     /// <summary>Steps between evaluations; 0: none. <value>250</value></summary>
     public long EvalEvery { get; init; } = 250;
+    /// <summary>Stops after so many evaluations in a row that were no better than the best; 0: never. <value>0</value></summary>
+    public long Patience { get; init; }
     /// <summary>Steps between checkpoints; 0: at the end (and where training is interrupted) only. <value>250</value></summary>
     public long CheckpointEvery { get; init; } = 250;
     /// <summary><c>fp32</c>, <c>bf16</c> (products only) or <c>auto</c>: what this machine is faster with, measured at start.</summary>
@@ -71,6 +73,7 @@ public abstract record LoopConfig
         if (Threads < 1) yield return $"train.threads = {Threads}: expected at least 1";
         if (LogEvery < 1) yield return $"train.log_every = {LogEvery}: expected at least 1";
         if (EvalEvery < 0 || CheckpointEvery < 0) yield return $"train.eval_every = {EvalEvery}, train.checkpoint_every = {CheckpointEvery}: expected 0 (never) or more";
+        if (Patience < 0 || (Patience > 0 && EvalEvery == 0)) yield return $"train.patience = {Patience}: expected 0, or more with train.eval_every above 0";
         if (WeightDecay < 0 || Clip < 0 || Epsilon <= 0) yield return FormattableString.Invariant($"train.weight_decay = {WeightDecay}, train.clip = {Clip}, train.epsilon = {Epsilon}: expected none below 0");
         if (Beta1 is < 0 or >= 1 || Beta2 is < 0 or >= 1) yield return FormattableString.Invariant($"train.beta1 = {Beta1}, train.beta2 = {Beta2}: expected at least 0 and less than 1");
         if (Steps is null or >= 1) foreach (var fault in Rates.Faults()) yield return fault;

@@ -72,7 +72,7 @@ public static class TrainLoop
             events.Begin();
             firstStep = state.Step;
             if (state.Step > 0) Publish(state.Step == steps);   // a kill may have come between the checkpoint and this
-            while (state.Step < steps)
+            while (state.Step < steps && !IsOutOfPatience)
             {
                 pace.Start();
                 var (loss, norm, rate) = Step();
@@ -81,12 +81,16 @@ public static class TrainLoop
                 var last = state.Step == steps;
                 if (state.Step % config.LogEvery == 0 || last) LogStep(loss, norm, rate);
                 var best = (Due(config.EvalEvery) || (last && config.EvalEvery > 0)) && Evaluate();
+                last |= IsOutOfPatience;
                 if (best || last || Due(config.CheckpointEvery) || stop.IsCancellationRequested) run.Checkpoint(state, training.Save, optimizer);
                 Publish(last);
                 if (!last) stop.ThrowIfCancellationRequested();
             }
             return state;
         }
+
+        // A function of the state, so that a run that ended this way has ended for good.
+        private bool IsOutOfPatience => config.Patience > 0 && state.BestStep >= 0 && state.Step - state.BestStep >= config.Patience * config.EvalEvery;
 
         private bool Due(long every) => every > 0 && state.Step % every == 0;
 

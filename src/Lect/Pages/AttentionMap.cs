@@ -49,7 +49,7 @@ public static class AttentionMap
     {
         var model = translator.Model;
         var source = translator.Encode(text);
-        int[] output = target is null ? translator.Translate([source], new() { Beams = 4 })[0].Ids : [.. (translator.TargetTokenizer ?? throw Tokenizer.Missing()).EncodeIds(target), model.EosId];
+        int[] output = target is null ? translator.Translate([source], new() { Beams = 4 })[0].Ids : translator.EncodeTarget(target);
         var (encoder, decoder) = (new Sink(), new Sink());
         using (var scope = NewDisposeScope())
         using (no_grad())

@@ -54,6 +54,9 @@ public sealed class Translator : IDisposable
     /// <summary>Ids of a source text, with the end token.</summary>
     public int[] Encode(string text) => [.. (SourceTokenizer ?? throw Tokenizer.Missing()).EncodeIds(text), Model.EosId];
 
+    /// <summary>Ids of a target text, with the end token.</summary>
+    public int[] EncodeTarget(string text) => [.. (TargetTokenizer ?? throw Tokenizer.Missing()).EncodeIds(text), Model.EosId];
+
     /// <summary>Translates texts, in their order.</summary>
     public IReadOnlyList<Translation> Translate(IReadOnlyList<string> texts, TranslationOptions? options = null) => Translate([.. texts.Select(Encode)], options);
 
@@ -71,6 +74,33 @@ public sealed class Translator : IDisposable
             for (var i = 0; i < batch.Length; i++) found[batch[i]] = new(answers[i][0].Ids, TargetTokenizer?.Decode(answers[i][0].Ids, skipSpecialTokens: true) ?? "", answers[i][0].Score);
         }
         return found;
+    }
+
+    /// <summary>The log-probability of each token of a target, given the source and the tokens before it.</summary>
+    /// <param name="source">Ids, ending with the end token.</param>
+    /// <param name="target">Ids, as a rule ending with it too.</param>
+    /// <exception cref="InvalidDataException">No ids, too many, or one outside the vocabulary.</exception>
+    public Scored Score(int[] source, int[] target)
+    {
+        if (source.Length == 0 || target.Length == 0 || source.Length > Model.ContextLength || target.Length > Model.ContextLength) throw new InvalidDataException($"Found a source of {source.Length} and a target of {target.Length} tokens. Expected 1 to {Model.ContextLength} each.");
+        Vocabulary.Check(source, Model.SourceVocabularySize);
+        Vocabulary.Check(target, Model.TargetVocabularySize);
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        Model.eval();
+        Model.Compute = ComputeType.Float32;
+        using var state = Model.Encode(EncoderDecoder.Padded([source], Model.PadId));
+        var logProbs_TV = Model.Logits(state, EncoderDecoder.Padded([[Model.BosId, .. target[..^1]]], Model.PadId)).squeeze(0).log_softmax(-1);
+        using var own = logProbs_TV.gather(1, tensor(target.Select(t => (long)t).ToArray()).unsqueeze(1)).squeeze(1).cpu().contiguous();
+        var values = own.data<float>().ToArray();
+        return new(target, [.. values.Select(v => (double?)v)], values.Sum(v => (double)v));
+    }
+
+    /// <summary>Whether a model folder holds an encoder-decoder.</summary>
+    public static bool IsAt(string folder)
+    {
+        var path = Path.Combine(folder, "config.json");
+        return File.Exists(path) && (string?)ModelFolder.ReadConfig(folder)["model_type"] is "lect_rnn" or "lect_transformer";
     }
 
     /// <inheritdoc/>

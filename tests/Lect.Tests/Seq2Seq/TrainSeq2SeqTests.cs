@@ -36,6 +36,8 @@ public sealed class TrainSeq2SeqTests : IDisposable
             var alone = translator.Translate([texts[i]])[0];
             Assert.Equal(alone.Ids, together[i].Ids);
             Assert.Equal(alone.Score, together[i].Score, 1e-4);
+            var scored = translator.Score(translator.Encode(texts[i]), alone.Ids);
+            Assert.Equal(alone.Score, scored.Total / alone.Ids.Length, 1e-4);   // length penalty 1
         }
     }
 
@@ -49,6 +51,17 @@ public sealed class TrainSeq2SeqTests : IDisposable
         Assert.Throws<OperationCanceledException>(() => TrainSeq2Seq.Run(short_, Out("stopped"), e => { if (e.Step == 6) stop.Cancel(); }, stop: stop.Token));
         TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(Out("stopped"), []), Out("stopped"));
         Assert.Equal(File.ReadAllBytes(Path.Combine(Out("whole"), "model.safetensors")), File.ReadAllBytes(Path.Combine(Out("stopped"), "model.safetensors")));
+    }
+
+    [Fact]
+    public void A_run_that_gets_no_better_ends_and_stays_ended()
+    {
+        // A rate of almost nothing: the first evaluation stays the best, or all are equal.
+        var config = Config("seq2seq", "train.steps=100", "train.lr=1e-30", "train.warmup=0", "train.eval_every=3", "train.patience=2", "train.eval_sentences=0");
+        Assert.Equal(9, TrainSeq2Seq.Run(config, Out("run")).Step);
+        Assert.Equal(9, TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(Out("run"), []), Out("run")).Step);
+        Assert.True(File.Exists(Path.Combine(Out("run"), "model.safetensors")));
+        Assert.Contains("patience", Assert.Throws<InvalidDataException>(Config("seq2seq", "train.steps=1", "train.patience=1", "train.eval_every=0").Validate).Message, StringComparison.Ordinal);
     }
 
     [Fact]
