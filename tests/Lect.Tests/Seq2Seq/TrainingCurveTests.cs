@@ -17,13 +17,31 @@ public sealed class TrainingCurveTests
         if ((string)c["kind"]! == "transformer")
             return new TransformerSeq2Seq(new()
             {
-                VocabSize = source, DModel = (int)c["d"]!, Heads = (int)c["heads"]!, EncoderLayers = (int)c["encoder_layers"]!, DecoderLayers = (int)c["decoder_layers"]!, Ff = (int)c["ff"]!,
-                Activation = (string)c["activation"]!, NormFirst = (bool)c["norm_first"]!, NormEps = (double)c["eps"]!, Positions = (string)c["positions"]!, Dropout = 0, MaxPositions = 64,
+                VocabSize = source,
+                DModel = (int)c["d"]!,
+                Heads = (int)c["heads"]!,
+                EncoderLayers = (int)c["encoder_layers"]!,
+                DecoderLayers = (int)c["decoder_layers"]!,
+                Ff = (int)c["ff"]!,
+                Activation = (string)c["activation"]!,
+                NormFirst = (bool)c["norm_first"]!,
+                NormEps = (double)c["eps"]!,
+                Positions = (string)c["positions"]!,
+                Dropout = 0,
+                MaxPositions = 64,
             });
         return new RnnSeq2Seq(new()
         {
-            Kind = (string)c["kind"]! switch { "luong" => "luong_" + (string)c["score"]!, "bahdanau" when (string)c["context"]! == "fixed" => "fixed_context", var k => k }, SourceVocabSize = source, TargetVocabSize = target, Embed = (int)c["embed"]!, Hidden = (int)c["hidden"]!,
-            DecoderHidden = (int?)c["decoder_hidden"] ?? 1, Attention = (int?)c["attention"] ?? 1, Maxout = (int?)c["maxout"] ?? 1, Layers = (int?)c["layers"] ?? 1, Readout = (string?)c["readout"] ?? "s",
+            Kind = (string)c["kind"]! switch { "luong" => "luong_" + (string)c["score"]!, "bahdanau" when (string)c["context"]! == "fixed" => "fixed_context", var k => k },
+            SourceVocabSize = source,
+            TargetVocabSize = target,
+            Embed = (int)c["embed"]!,
+            Hidden = (int)c["hidden"]!,
+            DecoderHidden = (int?)c["decoder_hidden"] ?? 1,
+            Attention = (int?)c["attention"] ?? 1,
+            Maxout = (int?)c["maxout"] ?? 1,
+            Layers = (int?)c["layers"] ?? 1,
+            Readout = (string?)c["readout"] ?? "s",
         });
     }
 
