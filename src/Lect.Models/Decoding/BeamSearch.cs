@@ -38,8 +38,8 @@ internal interface IBeamSteps : IDisposable
     /// <summary>Keeps these rows in this order.</summary>
     void Select(Tensor rows);
 
-    /// <summary>Changes a row of scores before tokens are chosen; false: nothing is ever changed.</summary>
-    bool Process(float[] row, int[] newIds);
+    /// <summary>Changes a row of scores before tokens are chosen; null: nothing is ever changed, so that only the best of a row need be read.</summary>
+    Action<float[], int[]>? Process { get; }
 }
 
 /// <summary>Beam search as Hugging Face does it: the same hypotheses in the same order. Many sentences go side by side; their answers do not depend on each other.</summary>
@@ -142,8 +142,8 @@ public static class BeamSearch
             for (var beam = 0; beam < going[s].Open.Count; beam++, row++)
             {
                 var (own, sum) = (going[s].Open[beam].Ids, going[s].Open[beam].Sum);
-                var whole = (float[]?)null;
-                if (steps.Process([], own)) steps.Process(whole = logProbs[row].data<float>().ToArray(), own);
+                var whole = steps.Process is null ? null : logProbs[row].data<float>().ToArray();
+                if (whole is not null) steps.Process!(whole, own);
                 for (var i = 0; i < (whole?.Length ?? count); i++)
                 {
                     var (id, logProb) = whole is null ? ((int)ids[row * count + i], tops[row * count + i]) : (i, whole[i]);
@@ -172,11 +172,7 @@ public static class BeamSearch
 
         public void Select(Tensor rows) => cache.Reorder(rows);
 
-        public bool Process(float[] row, int[] newIds)
-        {
-            if (row.Length > 0) LogitsProcessors.Apply(row, (int[])[.. prompt, .. newIds], newIds.Length, options);
-            return true;
-        }
+        public Action<float[], int[]>? Process => (row, newIds) => LogitsProcessors.Apply(row, (int[])[.. prompt, .. newIds], newIds.Length, options);
 
         public void Dispose() => cache.Dispose();
     }
@@ -199,7 +195,7 @@ public static class BeamSearch
 
         public void Select(Tensor rows) => state.Select(rows);
 
-        public bool Process(float[] row, int[] newIds) => false;
+        public Action<float[], int[]>? Process => null;
 
         public void Dispose() => state.Dispose();
     }

@@ -38,12 +38,10 @@ public sealed class SkipGram : nn.Module
     public Tensor Loss(Tensor inputs_B, Tensor targets_B, Tensor negatives_BK)
     {
         using var scope = NewDisposeScope();
-        var h_BD = Rows(syn0, inputs_B);
-        var positive_B = (h_BD * Rows(syn1neg, targets_B)).sum(-1);
-        var negative_BK = Rows(syn1neg, negatives_BK).matmul(h_BD.unsqueeze(-1)).squeeze(-1);
+        var h_BD = EmbeddingLookup.Of(syn0, inputs_B);
+        var positive_B = (h_BD * EmbeddingLookup.Of(syn1neg, targets_B)).sum(-1);
+        var negative_BK = EmbeddingLookup.Of(syn1neg, negatives_BK).matmul(h_BD.unsqueeze(-1)).squeeze(-1);
         var counts_BK = negatives_BK.ne(targets_B.unsqueeze(-1));
         return (-(nn.functional.logsigmoid(positive_B).sum() + (nn.functional.logsigmoid(-negative_BK) * counts_BK).sum())).MoveToOuterDisposeScope();
     }
-
-    private static Tensor Rows(Tensor weight, Tensor ids) => weight.index_select(0, ids.reshape(-1)).reshape([.. ids.shape, weight.shape[1]]);
 }

@@ -181,8 +181,7 @@ internal sealed class Gpt2Model : nn.Module
         var (past, queries) = (cache?.Length ?? 0, ids_BT.shape[1]);
         positions_BT ??= arange(past, past + queries, device: ids_BT.device).unsqueeze(0);
         var mask_BHTS = real_BS is null ? null : Masks.CausalAndReal(real_BS, queries);
-        var x_BTC = EmbeddingLookup.Of(wte.weight!, ids_BT) + EmbeddingLookup.Of(wpe.weight!, positions_BT);
-        if (training && config.EmbdPdrop > 0) x_BTC = nn.functional.dropout(x_BTC, config.EmbdPdrop, training: true);
+        var x_BTC = this.Drop(EmbeddingLookup.Of(wte.weight!, ids_BT) + EmbeddingLookup.Of(wpe.weight!, positions_BT), config.EmbdPdrop);
         for (var layer = 0; layer < h.Count; layer++)
         {
             sink?.Hidden(layer, x_BTC);
@@ -215,11 +214,9 @@ internal sealed class Gpt2Block : nn.Module
 
     public Tensor forward(Tensor x_BTC, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
     {
-        x_BTC = x_BTC + Drop(attn.forward(ln_1.forward(x_BTC), mask, cache, sink, compute));
-        return x_BTC + Drop(mlp.forward(ln_2.forward(x_BTC), compute));
+        x_BTC = x_BTC + this.Drop(attn.forward(ln_1.forward(x_BTC), mask, cache, sink, compute), dropout);
+        return x_BTC + this.Drop(mlp.forward(ln_2.forward(x_BTC), compute), dropout);
     }
-
-    private Tensor Drop(Tensor x) => training && dropout > 0 ? nn.functional.dropout(x, dropout, training: true) : x;
 }
 
 /// <summary>Masked multi-head self-attention with one projection for queries, keys and values.</summary>

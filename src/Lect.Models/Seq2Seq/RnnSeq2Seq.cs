@@ -171,8 +171,7 @@ internal sealed class RnnEncoder : nn.Module
     {
         var lengths_B = real_BS.sum(1);
         if (config.Kind == "sutskever") source_BS = Backwards(source_BS, lengths_B);
-        var x_BSE = EmbeddingLookup.Of(embedding.weight!, source_BS);
-        if (training && config.Dropout > 0) x_BSE = nn.functional.dropout(x_BSE, config.Dropout, training: true);
+        var x_BSE = this.Drop(EmbeddingLookup.Of(embedding.weight!, source_BS), config.Dropout);
         using var packed = nn.utils.rnn.pack_padded_sequence(x_BSE, lengths_B.cpu(), batch_first: true, enforce_sorted: false);
         nn.utils.rnn.PackedSequence read;
         Tensor h;
@@ -211,7 +210,8 @@ internal abstract class RnnDecoder(string name) : nn.Module(name)
     /// <summary>T positions, [B, T, …] for the output layer.</summary>
     public abstract Tensor forward(DecoderState state, Tensor target_BT, IActivationSink? sink, ComputeType compute);
 
-    protected static Tensor Softmax(Tensor scores_BS, Tensor padding_BS) => scores_BS.masked_fill(padding_BS, float.NegativeInfinity).softmax(-1);
+    /// <summary>softmax over the source positions that are no padding.</summary>
+    internal static Tensor Softmax(Tensor scores_BS, Tensor padding_BS) => scores_BS.masked_fill(padding_BS, float.NegativeInfinity).softmax(-1);
 }
 
 /// <summary>Bahdanau's decoder (appendix A.2), and the same with one context for all positions (Cho).</summary>
@@ -252,8 +252,7 @@ internal sealed class BahdanauDecoder : RnnDecoder
     // What does not depend on the state before is done for all positions at once: the inputs' share of the gates, and the output layer.
     public override Tensor forward(DecoderState state, Tensor target_BT, IActivationSink? sink, ComputeType compute)
     {
-        var y_BTE = EmbeddingLookup.Of(embedding.weight!, target_BT);
-        if (training && config.Dropout > 0) y_BTE = nn.functional.dropout(y_BTE, config.Dropout, training: true);
+        var y_BTE = this.Drop(EmbeddingLookup.Of(embedding.weight!, target_BT), config.Dropout);
         var (steps, e) = ((int)target_BT.shape[1], config.Embed);
         var (fromInput, fromContext) = (cell.weight_ih!.narrow(1, 0, e), cell.weight_ih.narrow(1, e, cell.weight_ih!.shape[1] - e));
         var gates_BTG = Projection.OutIn(y_BTE, fromInput, cell.bias_ih, compute).to(ScalarType.Float32);
@@ -277,8 +276,7 @@ internal sealed class BahdanauDecoder : RnnDecoder
         if (weights.Count > 0) sink!.Attention(0, stack(weights, 1).unsqueeze(1));
         var t_BTM = Projection.OutIn(stack(states, 1), U_o.weight!, null, compute).to(ScalarType.Float32) + Projection.OutIn(y_BTE, V_o.weight!, null, compute) + Projection.OutIn(stack(contexts, 1), C_o.weight!, null, compute);
         state["s"] = s_BD;
-        var hidden_BTM = t_BTM.view(t_BTM.shape[0], steps, config.Maxout, 2).amax([3L]);   // maxout over neighbours
-        return training && config.Dropout > 0 ? nn.functional.dropout(hidden_BTM, config.Dropout, training: true) : hidden_BTM;
+        return this.Drop(t_BTM.view(t_BTM.shape[0], steps, config.Maxout, 2).amax([3L]), config.Dropout);   // maxout over neighbours
     }
 
     // r = σ(x_r + U_r s), z = σ(x_z + U_z s), n = tanh(x_n + r ∘ U_n s), s' = (1 - z) ∘ n + z ∘ s: torch's GRU, whose z weighs the old state.
@@ -311,7 +309,7 @@ internal sealed class AdditiveAttention : nn.Module
     {
         var query_BA = Projection.OutIn(s_BD, W.weight!, null, compute).to(ScalarType.Float32);
         var e_BS = (query_BA.unsqueeze(1) + keys_BSA).tanh().matmul(v.weight!.t()).squeeze(-1);
-        var a_BS = e_BS.masked_fill(padding_BS, float.NegativeInfinity).softmax(-1);
+        var a_BS = RnnDecoder.Softmax(e_BS, padding_BS);
         return (a_BS.unsqueeze(1).bmm(source_BSC).squeeze(1), a_BS);
     }
 }
@@ -351,9 +349,8 @@ internal sealed class StackedDecoder : RnnDecoder
 
     public override Tensor forward(DecoderState state, Tensor target_BT, IActivationSink? sink, ComputeType compute)
     {
-        var y_BTE = EmbeddingLookup.Of(embedding.weight!, target_BT);
-        if (training && config.Dropout > 0) y_BTE = nn.functional.dropout(y_BTE, config.Dropout, training: true);
-        if (!config.HasAttention) return Drop(Run(state, y_BTE));
+        var y_BTE = this.Drop(EmbeddingLookup.Of(embedding.weight!, target_BT), config.Dropout);
+        if (!config.HasAttention) return this.Drop(Run(state, y_BTE), config.Dropout);
         var (fed_BH, states, weights) = (state["fed"], new List<Tensor>(), new List<Tensor>());
         for (var t = 0; t < target_BT.shape[1]; t++)
         {
@@ -366,10 +363,8 @@ internal sealed class StackedDecoder : RnnDecoder
         }
         if (weights.Count > 0) sink!.Attention(0, stack(weights, 1).unsqueeze(1));
         state["fed"] = fed_BH;
-        return Drop(stack(states, 1));
+        return this.Drop(stack(states, 1), config.Dropout);
     }
-
-    private Tensor Drop(Tensor x) => training && config.Dropout > 0 ? nn.functional.dropout(x, config.Dropout, training: true) : x;
 
     // The layers over some positions; the states stay in the state, row first.
     private Tensor Run(DecoderState state, Tensor x_BTI)

@@ -143,8 +143,7 @@ public sealed class TransformerSeq2Seq : EncoderDecoder
     // Section 3.4: times sqrt(C); section 3.5: plus positions.
     internal Tensor Embed(Tensor ids_BT, long past)
     {
-        var x_BTC = EmbeddingLookup.Of(embedding.weight!, ids_BT) * Math.Sqrt(Config.DModel) + positions_PC.narrow(0, past, ids_BT.shape[1]);
-        return training && Config.Dropout > 0 ? nn.functional.dropout(x_BTC, Config.Dropout, training: true) : x_BTC;
+        return this.Drop(EmbeddingLookup.Of(embedding.weight!, ids_BT) * Math.Sqrt(Config.DModel) + positions_PC.narrow(0, past, ids_BT.shape[1]), Config.Dropout);
     }
 
     /// <inheritdoc/>
@@ -158,22 +157,25 @@ public sealed class TransformerSeq2Seq : EncoderDecoder
 /// <summary>PE(p, 2i) = sin(p / 10000^(2i/C)), PE(p, 2i+1) = cos of the same (section 3.5).</summary>
 public static class SinusoidalPositions
 {
+    /// <summary>PE(position, column), sines and cosines in turn.</summary>
+    public static double At(long position, long column, long width)
+    {
+        var angle = position * Math.Pow(10_000, -2.0 * (column / 2) / width);
+        return column % 2 == 0 ? Math.Sin(angle) : Math.Cos(angle);
+    }
+
     /// <summary>Sines and cosines in turn, [positions, width]; an odd width ends with a sine.</summary>
-    public static Tensor Paper(long positions, long width) => Table(positions, width, (c, w) => (c / 2, c % 2 == 0, w));
+    public static Tensor Paper(long positions, long width) => Table(positions, width, c => c);
 
     /// <summary>Sines in the first half, cosines in the second (Marian, Hugging Face's sinusoidal embeddings).</summary>
-    public static Tensor Marian(long positions, long width) => Table(positions, width, (c, w) => c < (w + 1) / 2 ? (c, true, w) : (c - (w + 1) / 2, false, w));
+    public static Tensor Marian(long positions, long width) => Table(positions, width, c => c < (width + 1) / 2 ? 2 * c : 2 * (c - (width + 1) / 2) + 1);
 
-    // In double, then rounded. A column's rate is 10000^(-2 i / width).
-    private static Tensor Table(long positions, long width, Func<long, long, (long Rate, bool IsSine, long Width)> column)
+    // In double, then rounded; the paper's columns in another order.
+    private static Tensor Table(long positions, long width, Func<long, long> column)
     {
         var values = new float[positions * width];
-        for (long c = 0; c < width; c++)
-        {
-            var (i, isSine, w) = column(c, width);
-            var rate = Math.Pow(10_000, -2.0 * i / w);
-            for (long p = 0; p < positions; p++) values[p * width + c] = (float)(isSine ? Math.Sin(p * rate) : Math.Cos(p * rate));
-        }
+        for (long p = 0; p < positions; p++)
+            for (long c = 0; c < width; c++) values[p * width + c] = (float)At(p, column(c), width);
         return tensor(values, positions, width);
     }
 }
@@ -239,7 +241,7 @@ internal abstract class TransformerBlock(TransformerConfig config, string name) 
     protected Tensor Residual(Tensor x_BTC, SequenceNorm norm, Tensor real_BT, Func<Tensor, Tensor> f) =>
         config.NormFirst ? x_BTC + Drop(f(norm.forward(x_BTC, real_BT))) : norm.forward(x_BTC + Drop(f(x_BTC)), real_BT);
 
-    protected Tensor Drop(Tensor x) => training && config.Dropout > 0 ? nn.functional.dropout(x, config.Dropout, training: true) : x;
+    private Tensor Drop(Tensor x) => this.Drop(x, config.Dropout);
 
     // Equation 2.
     protected Tensor FeedForward(Tensor x, Linear linear1, Linear linear2, ComputeType compute)

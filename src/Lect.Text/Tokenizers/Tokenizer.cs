@@ -172,4 +172,7 @@ public sealed class Tokenizer
 
     /// <summary>Writes tokenizer.json (and vocab.json and merges.txt for byte-level BPE) into a folder, as Hugging Face reads them.</summary>
     public void Save(string folder) => TokenizerFile.Save(this, folder);
+
+    /// <summary>Writes tokenizer.json alone, under a name of its own: whole or not at all.</summary>
+    public void SaveFile(string path) => TokenizerFile.SaveFile(this, path);
 }

@@ -196,6 +196,8 @@ internal static class TokenizerFile
         Write(Path.Combine(folder, "tokenizer.json"), json.ToJsonString(s_indented));
     }
 
+    public static void SaveFile(Tokenizer tokenizer, string path) => Write(path, ToJson(tokenizer).ToJsonString(s_indented));
+
     // What transformers needs beside tokenizer.json to open the folder.
     private static JsonObject Configuration(Tokenizer tokenizer)
     {

@@ -1,4 +1,3 @@
-using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
 using Lect.Models;
 
@@ -197,30 +196,13 @@ internal sealed class PairShuffle(string path, long memory, long seed) : IDispos
 }
 
 /// <summary>Pairs in a file, mapped.</summary>
-internal sealed unsafe class PairFile : IDisposable
+internal sealed unsafe class PairFile(string path, long count) : IDisposable
 {
-    private readonly MemoryMappedFile file;
-    private readonly MemoryMappedViewAccessor view;
-    private readonly WordPair* start;
+    private readonly MappedFile file = new(path);
 
-    public PairFile(string path, long count)
-    {
-        Count = count;
-        file = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
-        view = file.CreateViewAccessor(0, count * sizeof(WordPair), MemoryMappedFileAccess.Read);
-        byte* at = null;
-        view.SafeMemoryMappedViewHandle.AcquirePointer(ref at);
-        start = (WordPair*)at;
-    }
+    public long Count => count;
 
-    public long Count { get; }
+    public WordPair this[long i] => ((WordPair*)file.Start)[i];
 
-    public WordPair this[long i] => start[i];
-
-    public void Dispose()
-    {
-        view.SafeMemoryMappedViewHandle.ReleasePointer();
-        view.Dispose();
-        file.Dispose();
-    }
+    public void Dispose() => file.Dispose();
 }

@@ -90,32 +90,6 @@ internal sealed unsafe class GloveNet<T> : IDisposable where T : unmanaged, IBin
     public T[] WordBiasSquares { get; }
     public T[] ContextBiasSquares { get; }
 
-    /// <summary>What <see cref="GloveOptions.Model"/> asks for, one row a word. The sum is made in place: the end of training.</summary>
-    public OwnRows Saved(int model)
-    {
-        var (size, words) = (Word.Width, WordBias.Length);
-        if (model is 1 or 2 && Word is Matrix<float> own)
-        {
-            for (var i = 0; i < words && model == 2; i++) TensorPrimitives.Add(own.Row(i), ((Matrix<float>)(object)Context).Row(i), own.Row(i));
-            return new(own);
-        }
-        var made = new OwnRows(words, model switch { 0 => 2 * (size + 1), 3 => 2 * size, _ => size });
-        for (var i = 0; i < words; i++)
-        {
-            T[] word = [.. Word.Row(i)], context = [.. Context.Row(i)];
-            IEnumerable<T> values = model switch
-            {
-                0 => [.. word, WordBias[i], .. context, ContextBias[i]],
-                3 => [.. word, .. context],
-                1 => word,
-                _ => word.Zip(context, (a, b) => a + b),
-            };
-            var d = 0;
-            foreach (var value in values) made[i][d++] = float.CreateTruncating(value);
-        }
-        return made;
-    }
-
     public void Dispose()
     {
         foreach (var matrix in (Matrix<T>[])[Word, Context, WordSquares, ContextSquares]) matrix.Dispose();
@@ -157,6 +131,22 @@ internal static unsafe class GloveKernel<V, T> where V : struct, ILanes<V, T> wh
 /// <summary>Training over shuffled pairs: threads that share the matrices without locks.</summary>
 internal static class GloveTraining
 {
+    /// <summary>What <see cref="GloveOptions.Model"/> asks for, one row a word. The sum is made in the word vectors' place: the end of training.</summary>
+    public static OwnRows Result(GloveNet<float> net, int model)
+    {
+        var (size, words) = (net.Word.Width, net.WordBias.Length);
+        if (model == 2)
+            for (var i = 0; i < words; i++) TensorPrimitives.Add(net.Word.Row(i), net.Context.Row(i), net.Word.Row(i));
+        if (model is 1 or 2) return new(net.Word);
+        var made = new OwnRows(words, model == 3 ? 2 * size : 2 * (size + 1));
+        for (var i = 0; i < words; i++)
+        {
+            float[] row = model == 3 ? [.. net.Word.Row(i), .. net.Context.Row(i)] : [.. net.Word.Row(i), net.WordBias[i], .. net.Context.Row(i), net.ContextBias[i]];
+            row.CopyTo(made[i]);
+        }
+        return made;
+    }
+
     /// <summary>A pair with what training needs of its count.</summary>
     public static WordPair Pair(int row, int column, double count, GloveOptions options) => new(row, column, (float)Math.Log(count), count < options.XMax ? (float)Math.Pow(count / options.XMax, options.Alpha) : 1);
 

@@ -71,11 +71,11 @@ public sealed record TrainWord2VecConfig
     public TrainWord2VecConfig Validate()
     {
         var faults = Data.Faults().Concat(Tokenizer.Faults()).Concat(Phrases.Faults()).ToList();
-        if (Recipe is not (null or "word2vec")) faults.Add($"recipe = '{Recipe}': this file is for another verb than lect train word2vec");
+        if (Recipe is not (null or "word2vec")) faults.Add(RunFile.OtherRecipe(Recipe, "word2vec"));
         faults.AddRange(VectorTrain.Twice("word2vec", ("epochs", Train.Epochs, "iter", Word2vec.Iter), ("lr", Train.Lr, "alpha", Word2vec.Alpha), ("threads", Train.Threads, "threads", Word2vec.Threads)));
         var merged = Word2vec with { Iter = Train.Epochs ?? Word2vec.Iter, Alpha = Train.Lr ?? Word2vec.Alpha, Threads = Train.Threads ?? Word2vec.Threads };
         faults.AddRange(merged.Faults());
-        if (faults.Count > 0) throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
+        if (faults.Count > 0) throw RunFile.Refused(faults);
         return this with
         {
             Tokenizer = Data.Splitting(Tokenizer),
@@ -108,11 +108,11 @@ public sealed record TrainGloveConfig
     public TrainGloveConfig Validate()
     {
         var faults = Data.Faults().Concat(Tokenizer.Faults()).Concat(Phrases.Faults()).ToList();
-        if (Recipe is not (null or "glove")) faults.Add($"recipe = '{Recipe}': this file is for another verb than lect train glove");
+        if (Recipe is not (null or "glove")) faults.Add(RunFile.OtherRecipe(Recipe, "glove"));
         faults.AddRange(VectorTrain.Twice("glove", ("epochs", Train.Epochs, "iter", Glove.Iter), ("lr", Train.Lr, "eta", Glove.Eta), ("threads", Train.Threads, "threads", Glove.Threads)));
         var merged = Glove with { Iter = Train.Epochs ?? Glove.Iter, Eta = Train.Lr ?? Glove.Eta, Threads = Train.Threads ?? Glove.Threads };
         faults.AddRange(merged.Faults());
-        if (faults.Count > 0) throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
+        if (faults.Count > 0) throw RunFile.Refused(faults);
         return this with
         {
             Tokenizer = Data.Splitting(Tokenizer),
@@ -147,10 +147,10 @@ public static class TrainVectors
         finally
         {
             if (watch.HasLearned)
-            {
-                if (net.Subwords is { } subwords) VectorFiles.WriteNgrams(Path.Combine(folder, VectorFiles.NgramFile), net.Syn0, corpus.Vocabulary.Words.Count, subwords);
-                Save(folder, new([.. corpus.Vocabulary.Words], Rows(net)), corpus.Vocabulary, config.Train.SaveText);
-            }
+                Save(folder, new([.. corpus.Vocabulary.Words], Rows(net)), corpus.Vocabulary, config.Train.SaveText, () =>
+                {
+                    if (net.Subwords is { } subwords) VectorFiles.WriteNgrams(Path.Combine(folder, VectorFiles.NgramFile), net.Syn0, corpus.Vocabulary.Words.Count, subwords);
+                });
         }
     }
 
@@ -179,7 +179,7 @@ public static class TrainVectors
         try { GloveTraining.Run(net, pairs, options, options.Threads!.Value, watch.Show, stop); }
         finally
         {
-            if (watch.HasLearned) Save(folder, new([.. vocabulary.Words], net.Saved(options.Model)), vocabulary, config.Train.SaveText);
+            if (watch.HasLearned) Save(folder, new([.. vocabulary.Words], GloveTraining.Result(net, options.Model)), vocabulary, config.Train.SaveText);
         }
     }
 
@@ -218,15 +218,17 @@ public static class TrainVectors
         return count > 0 ? new(path, count) : throw new InvalidDataException($"Found no two words in one sentence of {source}. Expected sentences of several words: GloVe learns from pairs.");
     }
 
-    private static void Save(string folder, WordVectors vectors, WordVocabulary vocabulary, bool text)
+    // vectors.bin comes last: a folder that has it is whole.
+    private static void Save(string folder, WordVectors vectors, WordVocabulary vocabulary, bool text, Action? more = null)
     {
         using (vectors)
         {
             for (var i = 0; i < vectors.Words.Count; i++)
                 if (vectors[i].IndexOfAnyExceptInRange(float.MinValue, float.MaxValue) >= 0) throw new ArithmeticException($"Found a vector of '{vectors.Words[i]}' that is no number any more. Lower train.lr; nothing was written.");
+            more?.Invoke();
             vocabulary.Save(Path.Combine(folder, VectorFiles.Vocabulary));
-            VectorFiles.Write(vectors, Path.Combine(folder, VectorFiles.Vectors));
             if (text) VectorFiles.Write(vectors, Path.Combine(folder, "vectors.txt"), VectorFormat.Text);
+            VectorFiles.Write(vectors, Path.Combine(folder, VectorFiles.Vectors));
         }
     }
 

@@ -1,7 +1,6 @@
 using System.Buffers.Text;
 using System.Globalization;
 using System.IO.Compression;
-using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
 using System.Text;
 using Lect.Models;
@@ -153,6 +152,12 @@ public static class VectorFiles
         return rows.Done();
     }
 
+    private static void CheckFinite(ReadOnlySpan<float> row, string word, string path, string where)
+    {
+        var bad = row.IndexOfAnyExceptInRange(float.MinValue, float.MaxValue);
+        if (bad >= 0) throw new InvalidDataException($"{path}, {where} ('{word}'): found {row[bad].ToString(CultureInfo.InvariantCulture)} as number {bad + 1}. Expected finite numbers.");
+    }
+
     private static string Text(ReadOnlySpan<byte> bytes) => Encoding.UTF8.GetString(bytes);
 
     private static WordVectors ReadText(ByteReader reader, string path, (long Words, int Dimension)? header, Action<string>? warn)
@@ -226,9 +231,8 @@ public static class VectorFiles
         public void Add(ReadOnlySpan<byte> word, string where)
         {
             var row = Next();
-            var bad = row.IndexOfAnyExceptInRange(float.MinValue, float.MaxValue);
-            if (bad >= 0) throw new InvalidDataException($"{path}, {where} ('{Text(word)}'): found {row[bad].ToString(CultureInfo.InvariantCulture)} as number {bad + 1}. Expected finite numbers.");
             var text = Text(word);
+            CheckFinite(row, text, path, where);
             if (text.Contains('�', StringComparison.Ordinal) && word.IndexOf("�"u8) < 0) warn?.Invoke($"{path}, {where}: the word '{text}' is no UTF-8; U+FFFD stands for its bad bytes.");
             if (seen.Add(text)) words.Add(text);
             else warn?.Invoke($"{path}, {where}: the word '{text}' stands twice; the first is kept.");
@@ -249,17 +253,14 @@ public static class VectorFiles
     /// <summary>A binary file that stays on disk: only the places of its vectors are in memory.</summary>
     private sealed unsafe class MappedRows : IVectorRows
     {
-        private readonly MemoryMappedFile file;
-        private readonly MemoryMappedViewAccessor view;
+        private readonly MappedFile file;
         private readonly byte* start;
         private readonly List<long> places = [];
 
         private MappedRows(string path, int width)
         {
-            Width = width;
-            file = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
-            view = file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
-            view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
+            (Width, file) = (width, new(path));
+            start = file.Start;
         }
 
         public int Width { get; }
@@ -289,7 +290,7 @@ public static class VectorFiles
                     if (space + 1 + 4L * header.Dimension > length) throw new InvalidDataException($"{path}: found {i} whole words. Expected {header.Words} by its first line: the file is cut short.");
                     var word = Text(new ReadOnlySpan<byte>(rows.start + at, (int)Math.Min(space - at, 1 << 16)));
                     var vector = new ReadOnlySpan<float>(rows.start + space + 1, header.Dimension);
-                    if (vector.IndexOfAnyExceptInRange(float.MinValue, float.MaxValue) is >= 0 and var bad) throw new InvalidDataException($"{path}, word {i + 1} ('{word}'): found {vector[bad].ToString(CultureInfo.InvariantCulture)} as number {bad + 1}. Expected finite numbers.");
+                    CheckFinite(vector, word, path, $"word {i + 1}");
                     if (seen.Add(word))
                     {
                         words.Add(word);
@@ -309,12 +310,7 @@ public static class VectorFiles
             }
         }
 
-        public void Dispose()
-        {
-            view.SafeMemoryMappedViewHandle.ReleasePointer();
-            view.Dispose();
-            file.Dispose();
-        }
+        public void Dispose() => file.Dispose();
     }
 
     /// <summary>Writes vectors.</summary>

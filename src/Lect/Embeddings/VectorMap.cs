@@ -1,8 +1,4 @@
-using System.Globalization;
 using System.Numerics.Tensors;
-using System.Reflection;
-using System.Text.Encodings.Web;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using Lect.Models;
 using TorchSharp;
@@ -37,7 +33,7 @@ public sealed record VectorMap(IReadOnlyList<string> Words, float[] Pca, float[]
         {
             var row = points.AsSpan(i * dimension, dimension);
             vectors.Vector(words[i]).CopyTo(row);
-            if (TensorPrimitives.Norm<float>(row) is > 0 and var norm) TensorPrimitives.Divide(row, norm, row);
+            WordVectors.Normalize(row);
         }
         var (pca, explained) = Principal(points, words.Count, dimension);
         return new(words, pca, new TSne(points, dimension, pca, perplexity).Run(iterations, progress, stop), explained);
@@ -62,7 +58,6 @@ public sealed record VectorMap(IReadOnlyList<string> Words, float[] Pca, float[]
     /// <param name="neighbours">Of each word, its nearest ones.</param>
     public string Page(string title, IReadOnlyList<IReadOnlyList<Neighbour>> neighbours)
     {
-        using var reader = new StreamReader(Assembly.GetExecutingAssembly().GetManifestResourceStream("Lect.map.html")!);
         var data = new JsonObject
         {
             ["title"] = title,
@@ -72,8 +67,7 @@ public sealed record VectorMap(IReadOnlyList<string> Words, float[] Pca, float[]
             ["explained"] = Math.Round(Explained, 4),
             ["neighbours"] = new JsonArray([.. neighbours.Select(n => new JsonArray([.. n.Select(p => new JsonArray(p.Word, Math.Round(p.Similarity, 3)))]))]),
         };
-        // The default encoder leaves no '<' in the text, so that no word can end the script.
-        return reader.ReadToEnd().Replace("/*DATA*/", data.ToJsonString(new() { Encoder = JavaScriptEncoder.Default }), StringComparison.Ordinal).Replace("<!--TITLE-->", HtmlEncoder.Default.Encode(title), StringComparison.Ordinal);
+        return HtmlPage.Fill("map", title, data);
     }
 
     private static JsonArray Rounded(float[] values) => new([.. values.Select(v => (JsonNode)Math.Round(v, 4))]);

@@ -101,8 +101,14 @@ public sealed class WordVectors : IDisposable
     private float[] Unit(string word)
     {
         var vector = Vector(word);
-        if (TensorPrimitives.Norm(vector) is > 0 and var norm) TensorPrimitives.Divide(vector, norm, vector);
+        Normalize(vector);
         return vector;
+    }
+
+    /// <summary>Makes a vector one of unit length, if it is not 0.</summary>
+    internal static void Normalize(Span<float> vector)
+    {
+        if (TensorPrimitives.Norm<float>(vector) is > 0 and var norm) TensorPrimitives.Divide(vector, norm, vector);
     }
 
     /// <summary>Cosine of two words.</summary>
@@ -143,7 +149,7 @@ public sealed class WordVectors : IDisposable
     {
         var sum = new float[Dimension];
         foreach (var (word, weight) in words) TensorPrimitives.MultiplyAdd(this[word], weight * inverseNorms[word], sum, sum);
-        if (TensorPrimitives.Norm(sum) is > 0 and var norm) TensorPrimitives.Divide(sum, norm, sum);
+        Normalize(sum);
         return sum;
     }
 
@@ -152,7 +158,7 @@ public sealed class WordVectors : IDisposable
     {
         var sum = new float[Dimension];
         foreach (var (unit, weight) in parts) TensorPrimitives.MultiplyAdd(unit, weight, sum, sum);
-        if (TensorPrimitives.Norm(sum) is > 0 and var norm) TensorPrimitives.Divide(sum, norm, sum);
+        Normalize(sum);
         return sum;
     }
 

@@ -32,12 +32,12 @@ public sealed record PretrainGptConfig : IRecipeConfig
     public PretrainGptConfig Validate()
     {
         var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
-        if (Recipe is not (null or "gpt")) faults.Add($"recipe = '{Recipe}': this file is for another verb than lect train gpt");
+        if (Recipe is not (null or "gpt")) faults.Add(RunFile.OtherRecipe(Recipe, "gpt"));
         if (Model.GetValueOrDefault("architecture") is { } a and not "gpt2") faults.Add($"model.architecture = '{a}': this version of Lect trains gpt2");
         if (Model.TryGetValue("path", out var path) && path is not string { Length: > 0 }) faults.Add($"model.path = {path}: expected a folder's name (in quotes where it looks like a number)");
         if (Model.TryGetValue("vectors", out var vectors) && vectors is not string { Length: > 0 }) faults.Add($"model.vectors = {vectors}: expected a file or folder of word vectors");
         if (Model.ContainsKey("path") && Model.Count > 1) faults.Add($"model.{Model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration");
-        return faults.Count == 0 ? this : throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
+        return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 
     // A run may be resumed from another folder.

@@ -44,6 +44,12 @@ public static class RunFile
         return (T)Bind(typeof(T), root, "", node => Sets.TryGetValue(node, out var set) ? $"--set {set}" : $"{path}, line {node.Start.Line}");
     }
 
+    /// <summary>What is said of a run file with faults, all of them together.</summary>
+    internal static InvalidDataException Refused(params IEnumerable<string> faults) => new("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
+
+    /// <summary>The fault of a file that names another recipe.</summary>
+    internal static string OtherRecipe(string? found, string verb) => $"recipe = '{found}': this file is for another verb than lect train {verb}";
+
     /// <summary>The YAML text of a recipe's record.</summary>
     public static string Write<T>(T config) => s_writer.Serialize(config!);
 

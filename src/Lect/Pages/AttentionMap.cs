@@ -1,6 +1,4 @@
-using System.Reflection;
 using System.Runtime.InteropServices;
-using System.Text.Encodings.Web;
 using System.Text.Json.Nodes;
 using Lect.Models;
 using Lect.Text;
@@ -110,9 +108,7 @@ public static class AttentionMap
     public static string Page(string title, IReadOnlyList<AttentionView> views)
     {
         var data = new JsonObject { ["title"] = title, ["views"] = new JsonArray([.. views.Select(View)]) };
-        using var reader = new StreamReader(Assembly.GetExecutingAssembly().GetManifestResourceStream("Lect.attention.html")!);
-        // The default encoder leaves no '<' in the text, so that no token can end the script.
-        return reader.ReadToEnd().Replace("/*DATA*/", data.ToJsonString(new() { Encoder = JavaScriptEncoder.Default }), StringComparison.Ordinal).Replace("<!--TITLE-->", HtmlEncoder.Default.Encode(title), StringComparison.Ordinal);
+        return HtmlPage.Fill("attention", title, data);
     }
 
     private static JsonObject View(AttentionView view)

@@ -41,7 +41,7 @@ public static class Slides
     }
 
     /// <summary>PE(p, 2i) = sin(p / 10000^(2i/width)), PE(p, 2i+1) = cos of the same; any width, odd ones too.</summary>
-    public static double[,] Positions(int positions, int width) => Map(new double[positions, width], (p, c, _) => (c % 2 == 0 ? Math.Sin(p * Math.Pow(10_000, -2.0 * (c / 2) / width)) : Math.Cos(p * Math.Pow(10_000, -2.0 * (c / 2) / width))));
+    public static double[,] Positions(int positions, int width) => Map(new double[positions, width], (p, c, _) => SinusoidalPositions.At(p, c, width));
 
     /// <summary>(x − μ) / √(σ² + 1e-5), μ and σ over each row: layer normalization.</summary>
     public static double[,] LayerNorm(double[,] x) => Transposed(BatchNorm(Transposed(x)));

@@ -84,7 +84,7 @@ public sealed record TrainSeq2SeqConfig : IRecipeConfig
     {
         var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
         if (Recipe is not ("seq2seq" or "transformer")) faults.Add($"recipe = '{Recipe}': expected seq2seq or transformer");
-        return faults.Count == 0 ? this : throw new InvalidDataException("The run file cannot be honoured: " + string.Join("; ", faults) + ".");
+        return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 }
 
@@ -112,25 +112,25 @@ public static class TrainSeq2Seq
         note?.Invoke($"reading {config.Data.Describe}");
         var texts = config.Data.Read(config.Seed).Where(p => p.Split != CorpusSplit.Test && p.Source.Length > 0 && p.Target.Length > 0).ToLookup(p => p.Split);
         var (source, target) = Tokenizers(config, folder, [.. texts[CorpusSplit.Train]]);
-        using var model = Model(config, source, target);
-        var train = Encoded(texts[CorpusSplit.Train], source, target, model, config.Data.MaxLength, note);
+        using var translator = new Translator(Model(config, source, target), source, target);
+        var (model, unseen) = (translator.Model, texts[CorpusSplit.Validation].ToList());
+        var train = Encoded(texts[CorpusSplit.Train], translator, config.Data.MaxLength, note);
         if (train.Count == 0) throw new InvalidDataException($"Found no pairs to train on in {config.Data.Describe}. Expected at least one that is not empty nor longer than data.max_length = {config.Data.MaxLength} tokens.");
-        var validation = Encoded(texts[CorpusSplit.Validation], source, target, model, (int)model.ContextLength - 1, null);
+        var validation = Encoded(unseen, translator, (int)model.ContextLength - 1, null);
         var batches = new PairBatches(train, config.Train.BatchSize ?? 64, config.Train.BatchTokens, config.Seed);
         config = Resolve(config, batches, model);
         run.SaveSettings(config);
         note?.Invoke($"{config.Recipe}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {train.Count:N0} pairs to train on, {validation.Count:N0} to validate with, vocabularies of {model.SourceVocabularySize:N0} and {model.TargetVocabularySize:N0}, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Threads} threads");
 
         var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
-        using var translator = new Translator(model, source, target);
         return TrainLoop.Run(new Training<PairBatch>
         {
             Model = model,
             Batches = step => [batches.At(step)],
             Labels = b => b.LabelCount,
             Loss = (b, scale) => Loss(model, b, scale, config.Train.LabelSmoothing, compute),
-            Evaluate = validation.Count == 0 ? null : () => Evaluate(translator, validation, [.. texts[CorpusSplit.Validation]], config.Train.EvalSentences),
-            Sample = validation.Count == 0 ? null : () => Sample(translator, [.. texts[CorpusSplit.Validation]]),
+            Evaluate = validation.Count == 0 ? null : () => Evaluate(translator, validation, unseen, config.Train.EvalSentences),
+            Sample = validation.Count == 0 ? null : () => Sample(translator, unseen),
             Save = to => Save(model, source, target, to),
         }, config.Train, config.Seed, run, report, stop);
     }
@@ -153,20 +153,9 @@ public static class TrainSeq2Seq
         if (config.Tokenizer.Joint || config.Recipe == "transformer") left = right = config.Tokenizer.Train(train.SelectMany(p => new[] { p.Source, p.Target }));
         else (left, right) = (config.Tokenizer.Train(train.Select(p => p.Source)), config.Tokenizer.Train(train.Select(p => p.Target)));
         Directory.CreateDirectory(Path.Combine(folder, "data"));
-        SaveTokenizer(left, source);
-        SaveTokenizer(right, target);
+        left.SaveFile(source);
+        right.SaveFile(target);
         return (left, right);
-    }
-
-    private static void SaveTokenizer(Tokenizer tokenizer, string path)
-    {
-        var folder = Directory.CreateTempSubdirectory("lect").FullName;
-        try
-        {
-            tokenizer.Save(folder);
-            ModelFolder.WriteText(path, File.ReadAllText(Path.Combine(folder, "tokenizer.json")));
-        }
-        finally { Directory.Delete(folder, recursive: true); }
     }
 
     private static EncoderDecoder Model(TrainSeq2SeqConfig config, Tokenizer source, Tokenizer target)
@@ -182,11 +171,11 @@ public static class TrainSeq2Seq
         return model;
     }
 
-    private static List<IdPair> Encoded(IEnumerable<TextPair> pairs, Tokenizer source, Tokenizer target, EncoderDecoder model, int most, Action<string>? note)
+    private static List<IdPair> Encoded(IEnumerable<TextPair> pairs, Translator translator, int most, Action<string>? note)
     {
         var all = pairs.ToList();
         var ids = new IdPair[all.Count];
-        Parallel.For(0, ids.Length, i => ids[i] = new([.. source.EncodeIds(all[i].Source), model.EosId], [.. target.EncodeIds(all[i].Target), model.EosId]));
+        Parallel.For(0, ids.Length, i => ids[i] = new(translator.Encode(all[i].Source), translator.EncodeTarget(all[i].Target)));
         var kept = ids.Where(p => p.Source.Length <= most + 1 && p.Target.Length <= most + 1).ToList();
         if (kept.Count < ids.Length) note?.Invoke($"{ids.Length - kept.Count:N0} of {ids.Length:N0} pairs are longer than {most} tokens and left out (data.max_length)");
         return kept;
@@ -243,8 +232,8 @@ public static class TrainSeq2Seq
         if (ReferenceEquals(source, target)) source.Save(folder);
         else
         {
-            SaveTokenizer(source, Path.Combine(folder, Translator.SourceTokenizerFile));
-            SaveTokenizer(target, Path.Combine(folder, Translator.TargetTokenizerFile));
+            source.SaveFile(Path.Combine(folder, Translator.SourceTokenizerFile));
+            target.SaveFile(Path.Combine(folder, Translator.TargetTokenizerFile));
         }
     }
 }
