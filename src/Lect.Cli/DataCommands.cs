@@ -1,7 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Encodings.Web;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using Lect.Text;
 
@@ -10,8 +8,6 @@ namespace Lect;
 /// <summary>lect data list|show|prepare.</summary>
 internal static class DataCommands
 {
-    private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-
     public static Command Create() => new("data", "Look at data, and prepare them for training") { List(), Show(), Prepare() };
 
     private static Command List()
@@ -25,7 +21,7 @@ internal static class DataCommands
             {
                 var texts = splits[split].ToList();
                 var row = new JsonObject { ["source"] = "sdk", ["split"] = split.ToString().ToLowerInvariant(), ["texts"] = texts.Count, ["words"] = texts.Sum(t => t.Text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).LongLength), ["bytes"] = texts.Sum(t => (long)System.Text.Encoding.UTF8.GetByteCount(t.Text)) };
-                Console.WriteLine(parsed.GetValue(json) ? row.ToJsonString(s_compact) : string.Create(CultureInfo.InvariantCulture, $"sdk  {(string)row["split"]!,-10}  {(int)row["texts"]!,7:N0} texts  {(long)row["words"]!,9:N0} words  {(long)row["bytes"]!,9:N0} bytes"));
+                Console.WriteLine(parsed.GetValue(json) ? Screen.OneLine(row) : string.Create(CultureInfo.InvariantCulture, $"sdk  {(string)row["split"]!,-10}  {(int)row["texts"]!,7:N0} texts  {(long)row["words"]!,9:N0} words  {(long)row["bytes"]!,9:N0} bytes"));
             }
             if (parsed.GetValue(json)) return 0;
             Console.WriteLine($"{SdkCorpus.Members().Count.ToString("N0", CultureInfo.InvariantCulture)} documented elements of members, in {DataCache.Folder}");
@@ -45,7 +41,7 @@ internal static class DataCommands
         command.SetAction(int (parsed) =>
         {
             using var output = new StreamWriter(Console.OpenStandardOutput(), new System.Text.UTF8Encoding(false));
-            foreach (var row in Rows.Read(parsed.GetValue(path)!, parsed.GetValue(format)).Take(parsed.GetValue(rows) ?? int.MaxValue)) output.WriteLine(row.ToJsonString(s_compact));
+            foreach (var row in Rows.Read(parsed.GetValue(path)!, parsed.GetValue(format)).Take(parsed.GetValue(rows) ?? int.MaxValue)) output.WriteLine(Screen.OneLine(row));
             return 0;
         });
         return command;

@@ -41,14 +41,9 @@ internal static class EvaluateCommands
         {
             using var vectors = VectorCommands.Read(parsed.GetValue(vectorsOption)!);
             var found = AnalogyAccuracy.Of(vectors, parsed.GetValue(questions)!, parsed.GetValue(restrict), parsed.GetValue(protocol)!);
-            if (parsed.GetValue(json)) Console.WriteLine(new JsonObject
-            {
-                ["accuracy"] = found.Accuracy,
-                ["correct"] = found.Correct,
-                ["total"] = found.Total,
-                ["skipped"] = found.Skipped,
-                ["sections"] = new JsonArray([.. found.Sections.Select(s => new JsonObject { ["section"] = s.Section, ["correct"] = s.Correct, ["incorrect"] = s.Incorrect })]),
-            }.ToJsonString());
+            if (parsed.GetValue(json))
+                Screen.Figures(true, [("accuracy", found.Accuracy), ("correct", found.Correct), ("total", found.Total), ("skipped", found.Skipped),
+                    ("sections", new JsonArray([.. found.Sections.Select(s => new JsonObject { ["section"] = s.Section, ["correct"] = s.Correct, ["incorrect"] = s.Incorrect })]))]);
             else
             {
                 foreach (var s in found.Sections) Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{s.Section,-30}  {(s.Correct + s.Incorrect == 0 ? 0 : 100.0 * s.Correct / (s.Correct + s.Incorrect)),5:0.0} %  {s.Correct} of {s.Correct + s.Incorrect}"));

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -8,8 +7,6 @@ namespace Lect;
 /// <summary>One JSON object a line in, one a line out, in order; or one text as an argument, and text out.</summary>
 internal sealed class JsonLines
 {
-    private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-
     private readonly Argument<string?> text = new("text") { Description = "One input; without it JSON lines are read", Arity = ArgumentArity.ZeroOrOne };
     private readonly Option<FileInfo?> input = new("--input") { Description = "JSON lines to read instead of standard input" };
     private readonly Option<bool> json = new("--json") { Description = "One JSON object a line on standard output" };
@@ -50,7 +47,7 @@ internal sealed class JsonLines
         {
             try
             {
-                foreach (var answered in answer([.. batch.Select(l => (Parse(l.Line), l.Number))])) output.WriteLine(parsed.GetValue(json) ? answered.ToJsonString(s_compact) : show(answered));
+                foreach (var answered in answer([.. batch.Select(l => (Parse(l.Line), l.Number))])) output.WriteLine(parsed.GetValue(json) ? Screen.OneLine(answered) : show(answered));
                 output.Flush();
             }
             catch (Exception e) when (e is InvalidDataException or JsonException or InvalidOperationException or FormatException)

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Text.Encodings.Web;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace Lect;
@@ -18,13 +20,18 @@ internal static class Screen
     /// <summary>A run file by its path, or one of those that come with the tool.</summary>
     public static string? ConfigFile(string? path) => path is not null && !File.Exists(path) && Path.Combine(AppContext.BaseDirectory, path) is var shipped && File.Exists(shipped) ? shipped : path;
 
+    private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>JSON on one line, letters as they are.</summary>
+    public static string OneLine(JsonNode json) => json.ToJsonString(s_compact);
+
     public static Option<bool> Json() => new("--json") { Description = "One JSON object on standard output" };
 
     /// <summary>Prints figures by their names: one JSON object, or a line each.</summary>
     public static void Figures(bool json, IReadOnlyList<(string Name, JsonNode Value)> figures)
     {
-        if (json) Console.WriteLine(new JsonObject(figures.Select(f => KeyValuePair.Create(f.Name, f.Value.GetValue<object>() is double d && !double.IsFinite(d) ? null : (JsonNode?)f.Value))).ToJsonString());
-        else foreach (var (name, value) in figures) Console.WriteLine($"{name.PadRight(figures.Max(f => f.Name.Length))}  {(value.GetValue<object>() is double d ? d.ToString("0.####", CultureInfo.InvariantCulture) : value)}");
+        if (json) Console.WriteLine(OneLine(new JsonObject(figures.Select(f => KeyValuePair.Create(f.Name, f.Value is JsonValue v && v.GetValue<object>() is double d && !double.IsFinite(d) ? null : (JsonNode?)f.Value)))));
+        else foreach (var (name, value) in figures) Console.WriteLine($"{name.PadRight(figures.Max(f => f.Name.Length))}  {(value is JsonValue v && v.GetValue<object>() is double d ? d.ToString("0.####", CultureInfo.InvariantCulture) : value)}");
     }
 
     /// <summary>Prints an error and gives the exit code: 2 for input that cannot be used, 1 for anything else.</summary>

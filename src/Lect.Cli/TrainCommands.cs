@@ -1,14 +1,10 @@
 using System.CommandLine;
-using System.Text.Encodings.Web;
-using System.Text.Json;
 
 namespace Lect;
 
 /// <summary>lect train word2vec|glove|seq2seq|transformer|gpt: the verbs that train, one recipe each.</summary>
 internal static class TrainCommands
 {
-    private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-
     public static Command Create() => new("train", "Train a model from nothing, or go on with one")
     {
         Vectors<TrainWord2VecConfig>("word2vec", "Word vectors by CBOW or skip-gram. Example: lect train word2vec -c configs/embeddings/sdk-word2vec.yaml --out runs/words", TrainVectors.Run),
@@ -70,7 +66,7 @@ internal static class TrainCommands
 
     private static Action<TrainEvent> Report(Progress progress, bool json) => e =>
     {
-        if (json) Console.Out.WriteLine(e.Metrics.ToJsonString(s_compact));
+        if (json) Console.Out.WriteLine(Screen.OneLine(e.Metrics));
         progress.Show(e);
     };
 

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using System.Text.Json.Nodes;
 using Lect.Text;
 
@@ -58,7 +57,7 @@ internal static class TranslationMetricCommands
             var sets = parsed.GetValue(references)!.Select(r => Same(Read(r), r, lines, file)).ToList();
             var refs = Enumerable.Range(0, lines.Length).Select(i => (IReadOnlyList<string>)[.. sets.Select(s => s[i])]).ToArray();
             var found = measured.Corpus(lines, refs);
-            var figures = new List<(string, JsonNode)> { ("score", found.Value) };
+            var figures = new List<(string Name, JsonNode Value)> { ("score", found.Value) };
             if (found is BleuScore b) figures.AddRange([("precisions", JsonLines.Array(b.Precisions)), ("bp", b.BrevityPenalty), ("sys_len", b.HypothesisLength), ("ref_len", b.ReferenceLength)]);
             if (parsed.GetValue(baseline) is { } other)
             {
@@ -70,12 +69,9 @@ internal static class TranslationMetricCommands
                 figures.Add(("signature", measured.Signature(refs, $"{parsed.GetValue(test)}:{count}|seed:12345|")));
             }
             else figures.Add(("signature", measured.Signature(refs)));
-            if (parsed.GetValue(json)) Console.WriteLine(new JsonObject(figures.Select(f => KeyValuePair.Create(f.Item1, (JsonNode?)f.Item2))).ToJsonString(new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }));
-            else
-            {
-                Console.WriteLine(found.Text);
-                foreach (var (key, value) in figures.Where(f => f.Item1 is "baseline" or "p_value" or "signature")) Console.WriteLine($"{key}  {(value.GetValue<object>() is double d ? d.ToString("0.####", CultureInfo.InvariantCulture) : value)}");
-            }
+            var asJson = parsed.GetValue(json);
+            if (!asJson) Console.WriteLine(found.Text);
+            Screen.Figures(asJson, asJson ? figures : [.. figures.Where(f => f.Name is "baseline" or "p_value" or "signature")]);
             return 0;
         });
         return command;

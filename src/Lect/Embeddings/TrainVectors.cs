@@ -43,15 +43,12 @@ public sealed record VectorTrain
     public string[]? Watch { get; init; }
     /// <summary>Writes vectors.txt beside vectors.bin. <value>false</value></summary>
     public bool SaveText { get; init; }
-
-    internal static IEnumerable<string> Twice(string section, params (string Train, object? Here, string Own, object? There)[] pairs) =>
-        pairs.Where(p => p.Here is not null && p.There is not null).Select(p => $"found both train.{p.Train} and {section}.{p.Own}, expected one of them");
 }
 
-/// <summary>The run file of <c>lect train word2vec</c>.</summary>
-public sealed record TrainWord2VecConfig
+/// <summary>What the run files of <c>lect train word2vec</c> and <c>lect train glove</c> share.</summary>
+public abstract record VectorConfig
 {
-    /// <summary>Which recipe the file is for, if it says so: <c>word2vec</c>.</summary>
+    /// <summary>Which recipe the file is for, if it says so: <c>word2vec</c> or <c>glove</c>.</summary>
     public string? Recipe { get; init; }
     /// <summary>Key of all randomness; 1 draws what word2vec.c draws. <value>1</value></summary>
     public long Seed { get; init; } = 1;
@@ -61,18 +58,30 @@ public sealed record TrainWord2VecConfig
     public WordDataConfig Data { get; init; } = new();
     /// <summary>Pairs of words that become one.</summary>
     public PhraseOptions Phrases { get; init; } = new();
-    /// <summary>word2vec.c's options.</summary>
-    public Word2VecOptions Word2vec { get; init; } = new();
     /// <summary>What all recipes call the same.</summary>
     public VectorTrain Train { get; init; } = new();
+
+    // What can be said before the recipe's own options are looked at; an option that has two names is given by one of them.
+    private protected List<string> Faults(string recipe, params (string Train, object? Here, string Own, object? There)[] twins)
+    {
+        var faults = Data.Faults().Concat(Tokenizer.Faults()).Concat(Phrases.Faults()).ToList();
+        if (Recipe is not null && Recipe != recipe) faults.Add(RunFile.OtherRecipe(Recipe, recipe));
+        faults.AddRange(twins.Where(t => t.Here is not null && t.There is not null).Select(t => $"found both train.{t.Train} and {recipe}.{t.Own}, expected one of them"));
+        return faults;
+    }
+}
+
+/// <summary>The run file of <c>lect train word2vec</c>.</summary>
+public sealed record TrainWord2VecConfig : VectorConfig
+{
+    /// <summary>word2vec.c's options.</summary>
+    public Word2VecOptions Word2vec { get; init; } = new();
 
     /// <summary>Checks everything that can be checked before data are read; gives the configuration with each option in one place.</summary>
     /// <exception cref="InvalidDataException">All faults together.</exception>
     public TrainWord2VecConfig Validate()
     {
-        var faults = Data.Faults().Concat(Tokenizer.Faults()).Concat(Phrases.Faults()).ToList();
-        if (Recipe is not (null or "word2vec")) faults.Add(RunFile.OtherRecipe(Recipe, "word2vec"));
-        faults.AddRange(VectorTrain.Twice("word2vec", ("epochs", Train.Epochs, "iter", Word2vec.Iter), ("lr", Train.Lr, "alpha", Word2vec.Alpha), ("threads", Train.Threads, "threads", Word2vec.Threads)));
+        var faults = Faults("word2vec", ("epochs", Train.Epochs, "iter", Word2vec.Iter), ("lr", Train.Lr, "alpha", Word2vec.Alpha), ("threads", Train.Threads, "threads", Word2vec.Threads));
         var merged = Word2vec with { Iter = Train.Epochs ?? Word2vec.Iter, Alpha = Train.Lr ?? Word2vec.Alpha, Threads = Train.Threads ?? Word2vec.Threads };
         faults.AddRange(merged.Faults());
         if (faults.Count > 0) throw RunFile.Refused(faults);
@@ -86,30 +95,16 @@ public sealed record TrainWord2VecConfig
 }
 
 /// <summary>The run file of <c>lect train glove</c>.</summary>
-public sealed record TrainGloveConfig
+public sealed record TrainGloveConfig : VectorConfig
 {
-    /// <summary>Which recipe the file is for, if it says so: <c>glove</c>.</summary>
-    public string? Recipe { get; init; }
-    /// <summary>Key of all randomness. <value>1</value></summary>
-    public long Seed { get; init; } = 1;
-    /// <summary>How text becomes words.</summary>
-    public WordSplitting Tokenizer { get; init; } = new();
-    /// <summary>The text.</summary>
-    public WordDataConfig Data { get; init; } = new();
-    /// <summary>Pairs of words that become one.</summary>
-    public PhraseOptions Phrases { get; init; } = new();
     /// <summary>The C programs' options.</summary>
     public GloveOptions Glove { get; init; } = new();
-    /// <summary>What all recipes call the same.</summary>
-    public VectorTrain Train { get; init; } = new();
 
     /// <summary>Checks everything that can be checked before data are read; gives the configuration with each option in one place.</summary>
     /// <exception cref="InvalidDataException">All faults together.</exception>
     public TrainGloveConfig Validate()
     {
-        var faults = Data.Faults().Concat(Tokenizer.Faults()).Concat(Phrases.Faults()).ToList();
-        if (Recipe is not (null or "glove")) faults.Add(RunFile.OtherRecipe(Recipe, "glove"));
-        faults.AddRange(VectorTrain.Twice("glove", ("epochs", Train.Epochs, "iter", Glove.Iter), ("lr", Train.Lr, "eta", Glove.Eta), ("threads", Train.Threads, "threads", Glove.Threads)));
+        var faults = Faults("glove", ("epochs", Train.Epochs, "iter", Glove.Iter), ("lr", Train.Lr, "eta", Glove.Eta), ("threads", Train.Threads, "threads", Glove.Threads));
         var merged = Glove with { Iter = Train.Epochs ?? Glove.Iter, Eta = Train.Lr ?? Glove.Eta, Threads = Train.Threads ?? Glove.Threads };
         faults.AddRange(merged.Faults());
         if (faults.Count > 0) throw RunFile.Refused(faults);
@@ -139,7 +134,7 @@ public static class TrainVectors
         var options = config.Word2vec;
         using var run = RunFolder.Begin(folder, config with { Recipe = "word2vec" });
         using var files = new WorkFiles(folder);
-        using var corpus = Read(config.Data, config.Tokenizer, config.Phrases, options.MinCount, most: 0, files, note, stop);
+        using var corpus = Read(config, options.MinCount, most: 0, files, note, stop);
         using var net = new Word2VecNet<float>(corpus.Vocabulary, options, unchecked((ulong)config.Seed));
         note?.Invoke($"{(options.Cbow ? "CBOW" : "skip-gram")}, {(options.Hs ? "hierarchical softmax" : "")}{(options.Hs && options.Negative > 0 ? " and " : "")}{(options.Negative > 0 ? $"{options.Negative} negative samples" : "")}, {options.Size} dimensions, window {options.Window}, {options.Passes} passes, {options.Threads} threads");
         var watch = new Watch(run, config.Train, corpus.Vocabulary, w => { var v = new float[options.Size]; net.Vector(w, v); return v; }, report, note);
@@ -170,7 +165,7 @@ public static class TrainVectors
         var options = config.Glove;
         using var run = RunFolder.Begin(folder, config with { Recipe = "glove" });
         using var files = new WorkFiles(folder);
-        using var corpus = Read(config.Data, config.Tokenizer, config.Phrases, options.MinCount, options.MaxVocab, files, note, stop);
+        using var corpus = Read(config, options.MinCount, options.MaxVocab, files, note, stop);
         var vocabulary = new WordVocabulary([.. corpus.Vocabulary.Words.Skip(1)], [.. corpus.Vocabulary.Counts.Skip(1)]);   // GloVe has no end of sentence
         using var pairs = Pairs(corpus, options, config.Seed, files, config.Data.Describe, note, stop);
         using var net = new GloveNet<float>(vocabulary.Words.Count, options.VectorSize, config.Seed);
@@ -195,10 +190,10 @@ public static class TrainVectors
         public void Dispose() => Directory.Delete(folder, recursive: true);
     }
 
-    private static WordCorpus Read(WordDataConfig data, WordSplitting splitting, PhraseOptions phrases, long minCount, int most, WorkFiles files, Action<string>? note, CancellationToken stop)
+    private static WordCorpus Read(VectorConfig config, long minCount, int most, WorkFiles files, Action<string>? note, CancellationToken stop)
     {
-        note?.Invoke($"reading {data.Describe}");
-        var corpus = WordCorpus.Build(data.Documents(), splitting, minCount, files.At("words.bin"), data.Describe, most, phrases, note, stop);
+        note?.Invoke($"reading {config.Data.Describe}");
+        var corpus = WordCorpus.Build(config.Data.Documents(), config.Tokenizer, minCount, files.At("words.bin"), config.Data.Describe, most, config.Phrases, note, stop);
         note?.Invoke($"{corpus.Vocabulary.Total - corpus.Vocabulary.Counts[0]:N0} words, {corpus.Vocabulary.Words.Count - 1:N0} different ones that stand at least {minCount} times");
         return corpus;
     }

@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using Lect.Testing;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -11,51 +10,14 @@ public class RnnSeq2SeqTests
 {
     public static TheoryData<string> Kinds => ["bahdanau", "bahdanau_appendix", "fixed_context", "sutskever", "luong_general", "luong_dot"];
 
-    internal static (RnnSeq2Seq Model, JsonNode Json, SafeTensorsFile Tensors) Open(string name)
-    {
-        var json = Fixtures.Json(Fixtures.Path_("seq2seq", name + ".json"));
-        var c = json["config"]!;
-        var kind = (string)c["kind"]! switch { "luong" => "luong_" + (string)c["score"]!, "bahdanau" when (string)c["context"]! == "fixed" => "fixed_context", var k => k };
-        var model = new RnnSeq2Seq(new()
-        {
-            Kind = kind,
-            SourceVocabSize = json["source_vocabulary"]!.AsArray().Count,
-            TargetVocabSize = json["target_vocabulary"]!.AsArray().Count,
-            Embed = (int)c["embed"]!,
-            Hidden = (int)c["hidden"]!,
-            DecoderHidden = (int?)c["decoder_hidden"] ?? 1,
-            Attention = (int?)c["attention"] ?? 1,
-            Maxout = (int?)c["maxout"] ?? 1,
-            Layers = (int?)c["layers"] ?? 1,
-            Readout = (string?)c["readout"] ?? "s",
-        });
-        var path = Fixtures.Path_("seq2seq", name + ".weights.safetensors");
-        ModelFolder.LoadWeights(model, Weights.Open(path), path);
-        return (model, json, SafeTensorsFile.Open(Fixtures.Path_("seq2seq", name + ".safetensors")));
-    }
-
-    internal static (Tensor Source, Tensor Target, Tensor Gold) Batch(SafeTensorsFile tensors)
-    {
-        var gold = tensors.Load("in.gold");
-        return (tensors.Load("in.src"), tensors.Load("in.tgt"), gold.masked_fill(gold.eq(0), -100));
-    }
-
-    private sealed class Sink : IActivationSink
-    {
-        private readonly List<(float[] Values, long[] Shape)> seen = [];
-        public void Attention(int layer, Tensor probs_BHTS) => seen.Add((probs_BHTS.contiguous().data<float>().ToArray(), probs_BHTS.shape));
-        public void Hidden(int index, Tensor x_BTC) { }
-        public Tensor At(int layer) => tensor(seen[layer].Values, seen[layer].Shape);
-    }
-
     [Theory, MemberData(nameof(Kinds))]
     public void Logits_attention_and_gradients(string name)
     {
         using var scope = NewDisposeScope();
-        var (model, json, tensors) = Open(name);
+        var (model, json, tensors) = Seq2SeqFixture.Open<RnnSeq2Seq>(name);
         using var own = model;
-        var (source, target, gold) = Batch(tensors);
-        var sink = new Sink();
+        var (source, target, gold) = Seq2SeqFixture.Batch(tensors);
+        var sink = new AttentionSink();
         using (no_grad())
         using (var state = model.Encode(source))
         {
@@ -79,9 +41,9 @@ public class RnnSeq2SeqTests
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var (model, _, tensors) = Open(name);
+        var (model, _, tensors) = Seq2SeqFixture.Open<RnnSeq2Seq>(name);
         using var own = model;
-        var (source, target, _) = Batch(tensors);
+        var (source, target, _) = Seq2SeqFixture.Batch(tensors);
         using var whole = model.Encode(source);
         using var stepwise = model.Encode(source);
         var expected = model.Logits(whole, target);

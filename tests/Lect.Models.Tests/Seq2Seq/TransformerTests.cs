@@ -9,38 +9,13 @@ namespace Lect.Models.Tests;
 [NoTensorLeaks]
 public class TransformerTests
 {
-    private static TransformerConfig Config(JsonNode c, int words) => new()
-    {
-        VocabSize = words,
-        DModel = (int)c["d"]!,
-        Heads = (int)c["heads"]!,
-        EncoderLayers = (int)c["encoder_layers"]!,
-        DecoderLayers = (int)c["decoder_layers"]!,
-        Ff = (int)c["ff"]!,
-        Activation = (string)c["activation"]!,
-        NormFirst = (bool)c["norm_first"]!,
-        NormEps = (double)c["eps"]!,
-        Positions = (string?)c["positions"] ?? "paper",
-        Dropout = 0,
-        MaxPositions = 64,
-    };
-
-    internal static (TransformerSeq2Seq Model, JsonNode Json, SafeTensorsFile Tensors) Open(string name)
-    {
-        var json = Fixtures.Json(Fixtures.Path_("seq2seq", name + ".json"));
-        var model = new TransformerSeq2Seq(Config(json["config"]!, json["source_vocabulary"]!.AsArray().Count));
-        var path = Fixtures.Path_("seq2seq", name + ".weights.safetensors");
-        ModelFolder.LoadWeights(model, Weights.Open(path), path);
-        return (model, json, SafeTensorsFile.Open(Fixtures.Path_("seq2seq", name + ".safetensors")));
-    }
-
     [Theory, InlineData("translation_post_norm"), InlineData("translation_pre_norm")]
     public void Logits_smoothed_loss_and_gradients(string name)
     {
         using var scope = NewDisposeScope();
-        var (model, json, tensors) = Open(name);
+        var (model, json, tensors) = Seq2SeqFixture.Open<TransformerSeq2Seq>(name);
         using var own = model;
-        var (source, target, gold) = RnnSeq2SeqTests.Batch(tensors);
+        var (source, target, gold) = Seq2SeqFixture.Batch(tensors);
         using (no_grad())
         using (var state = model.Encode(source))
         {
@@ -64,23 +39,15 @@ public class TransformerTests
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var (model, _, tensors) = Open(name);
+        var (model, _, tensors) = Seq2SeqFixture.Open<TransformerSeq2Seq>(name);
         using var own = model;
         model.eval();
-        var (source, target, gold) = RnnSeq2SeqTests.Batch(tensors);
+        var (source, target, gold) = Seq2SeqFixture.Batch(tensors);
         using var whole = model.Encode(source);
         using var stepwise = model.Encode(source);
         var counts = gold.ne(-100).unsqueeze(-1);
         var expected = model.Logits(whole, target) * counts;
         for (var t = 0; t < target.shape[1]; t++) Near.Equal(expected.select(1, t), model.Logits(stepwise, target.narrow(1, t, 1)).squeeze(1) * counts.select(1, t), 1e-5, 0, $"step {t}");
-    }
-
-    private sealed class Sink : IActivationSink
-    {
-        private readonly Dictionary<int, (float[] Values, long[] Shape)> seen = [];
-        public void Attention(int layer, Tensor probs_BHTS) => seen[layer] = (probs_BHTS.contiguous().data<float>().ToArray(), probs_BHTS.shape);
-        public void Hidden(int index, Tensor x_BTC) { }
-        public Tensor At(int layer) => tensor(seen[layer].Values, seen[layer].Shape);
     }
 
     [Theory, InlineData("post_norm"), InlineData("pre_norm")]
@@ -89,14 +56,14 @@ public class TransformerTests
         using var scope = NewDisposeScope();
         var json = Fixtures.Json(Fixtures.Path_("seq2seq", "transformer.json"))[name]!;
         var tensors = SafeTensorsFile.Open(Fixtures.Path_("seq2seq", $"transformer_{name}.safetensors"));
-        var config = Config(json, 5);
+        var config = Seq2SeqFixture.TransformerConfig(json, 5);
         using var stacks = new TransformerStacks(config, CPU);
         using (no_grad())
             foreach (var (key, parameter) in stacks.named_parameters()) parameter.copy_(tensors.Load("weight." + key));
         stacks.eval();
         var (source, target) = (tensors.Load("in.src").clone().requires_grad_(true), tensors.Load("in.tgt").clone().requires_grad_(true));
         var (sourceReal, targetReal) = (tensors.Load("in.src_pad").logical_not(), tensors.Load("in.tgt_pad").logical_not());
-        var (encoderSink, decoderSink) = (new Sink(), new Sink());
+        var (encoderSink, decoderSink) = (new AttentionSink(), new AttentionSink());
         using var state = new DecoderState();
         var memory = stacks.encoder.forward(source, sourceReal, encoderSink, ComputeType.Float32);
         Near.Equal(tensors.Load("out.memory") * sourceReal.unsqueeze(-1), memory * sourceReal.unsqueeze(-1), 2e-5, 0, "memory");

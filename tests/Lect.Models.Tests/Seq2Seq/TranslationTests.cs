@@ -13,8 +13,7 @@ public class TranslationTests
 
     private static (EncoderDecoder Model, JsonNode Json, int[][] Sources) Open(string name)
     {
-        EncoderDecoder model = name.StartsWith("translation", StringComparison.Ordinal) ? TransformerTests.Open(name).Model : RnnSeq2SeqTests.Open(name).Model;
-        var (json, tensors) = (Fixtures.Json(Fixtures.Path_("seq2seq", name + ".json")), SafeTensorsFile.Open(Fixtures.Path_("seq2seq", name + ".safetensors")));
+        var (model, json, tensors) = Seq2SeqFixture.Open<EncoderDecoder>(name);
         using var source = tensors.Load("in.src");
         return (model, json, [.. Enumerable.Range(0, (int)source.shape[0]).Select(i => { using var row = source[i]; return row.data<long>().ToArray().Where(id => id != 0).Select(id => (int)id).ToArray(); })]);
     }
