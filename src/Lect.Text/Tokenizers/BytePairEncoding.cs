@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json.Nodes;
@@ -68,7 +67,12 @@ internal sealed class BytePairEncoding : TokenModel
         if (options.IgnoreMerges && vocabulary.TryGetValue(piece, out var whole)) { into.Add((whole, piece, 0, piece.Length)); return; }
         var (ids, lengths) = Symbols(piece);
         var count = Merge(ids, lengths);
-        for (int i = 0, at = 0; i < count; at += lengths[i++]) into.Add((ids[i], tokens[ids[i]], at, at + lengths[i]));
+        for (int i = 0, at = 0, start = 0; i < count; i++)
+        {
+            if (lengths[i] > 0) start = at;   // a byte behind the first of a character stands for that character too
+            at += lengths[i];
+            into.Add((ids[i], tokens[ids[i]], start, at));
+        }
     }
 
     private (int[] Ids, int[] Lengths) Symbols(string piece)
@@ -97,7 +101,7 @@ internal sealed class BytePairEncoding : TokenModel
 
     private int[]? ByteTokens(string symbol)
     {
-        var ids = Encoding.UTF8.GetBytes(symbol).Select(b => vocabulary.GetValueOrDefault(string.Create(CultureInfo.InvariantCulture, $"<0x{b:X2}>"), -1)).ToArray();
+        var ids = Encoding.UTF8.GetBytes(symbol).Select(b => vocabulary.GetValueOrDefault(ByteToken.Of(b), -1)).ToArray();
         return ids.Contains(-1) ? null : ids;
     }
 

@@ -56,6 +56,34 @@ internal sealed class NormalizedText
         return new(text.ToString(), [.. aligned], 0);
     }
 
+    /// <summary>Puts <paramref name="content"/> in the place of each match; its range is that of the match's last character.</summary>
+    public NormalizedText Replace(IEnumerable<(int Start, int End)> matches, string content)
+    {
+        StringBuilder? text = null;
+        List<(int, int)>? aligned = null;
+        var done = 0;
+        foreach (var (start, end) in matches.Where(m => m.End > m.Start))
+        {
+            (text, aligned) = (text ?? new(), aligned ?? []);
+            Keep(start);
+            text.Append(content);
+            for (var i = 0; i < content.Length; i++) aligned.Add(RangeOf(end - 1));
+            done = end;
+        }
+        if (text is null) return this;
+        Keep(Text.Length);
+        return new(text.ToString(), [.. aligned!], 0);
+
+        void Keep(int to)
+        {
+            text!.Append(Text, done, to - done);
+            for (var i = done; i < to; i++) aligned!.Add(RangeOf(i));
+        }
+    }
+
+    /// <summary>A text whose units come from these ranges of the original.</summary>
+    public static NormalizedText Of(string text, (int Start, int End)[] ranges) => new(text, ranges, 0);
+
     /// <summary>Puts <paramref name="prefix"/> in front; its range is that of the first character.</summary>
     public NormalizedText Prepend(string prefix)
     {

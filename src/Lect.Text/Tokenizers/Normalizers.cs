@@ -137,6 +137,38 @@ internal sealed class StripNormalizer(bool left, bool right) : Normalizer
     }
 }
 
+/// <summary>Puts a text in front of one that is not empty.</summary>
+internal sealed class PrependNormalizer(string prefix) : Normalizer
+{
+    public override JsonObject ToJson() => new() { ["type"] = "Prepend", ["prepend"] = prefix };
+
+    public override NormalizedText Normalize(NormalizedText text) => text.Prepend(prefix);
+}
+
+/// <summary>Puts a text in the place of every match of a string or regular expression.</summary>
+internal sealed class ReplaceNormalizer(string pattern, bool isRegex, string content) : Normalizer
+{
+    private readonly Func<string, IEnumerable<(int Start, int End)>> matches = UnicodeRegex.Matcher(isRegex ? pattern : System.Text.RegularExpressions.Regex.Escape(pattern));
+
+    public override JsonObject ToJson() => new() { ["type"] = "Replace", ["pattern"] = new JsonObject { [isRegex ? "Regex" : "String"] = pattern }, ["content"] = content };
+
+    public override NormalizedText Normalize(NormalizedText text) => text.Replace(matches(text.Text), content);
+}
+
+/// <summary>The clean-up of SentencePiece's "nmt" rules: control characters are dropped, separators and invisible spaces become spaces.</summary>
+internal sealed class NmtNormalizer : Normalizer
+{
+    public override JsonObject ToJson() => new() { ["type"] = "Nmt" };
+
+    public override NormalizedText Normalize(NormalizedText text)
+    {
+        var kept = text.Where(c => c[0] is not ((>= '\u0001' and <= '\u0008') or '\u000B' or (>= '\u000E' and <= '\u001F') or '\u007F' or '\u008F' or '\u009F'));
+        return kept.Rewrite(NormalizedText.Characters(kept.Text).Select(c => (IsSpace(c[0]) ? " " : c, 0)));
+    }
+
+    private static bool IsSpace(char c) => c is '\t' or '\n' or '\f' or '\r' or '\u1680' or (>= '\u200B' and <= '\u200F') or '\u2028' or '\u2029' or '\u2581' or '\uFEFF' or '\uFFFD';
+}
+
 /// <summary>Normalizers one after the other.</summary>
 internal sealed class SequenceNormalizer(IReadOnlyList<Normalizer> parts) : Normalizer
 {

@@ -144,6 +144,28 @@ internal sealed class WhitespaceSplitPreTokenizer : PreTokenizer
         WhitespacePreTokenizer.Runs(text, c => c.Length == 1 && char.IsWhiteSpace(c[0]) ? 0 : 1).Where(r => r.Class == 1).Select(r => text.Slice(r.Start, r.End));
 }
 
+/// <summary>SentencePiece's: spaces become a visible mark, one is put in front, and each piece begins with one.</summary>
+internal sealed class MetaspacePreTokenizer(string replacement, string prependScheme, bool split) : PreTokenizer
+{
+    private readonly SplitPreTokenizer pieces = new(replacement, isRegex: false, "MergedWithNext", invert: false);
+
+    public override JsonObject ToJson() => Json(replacement, prependScheme, split);
+
+    internal static JsonObject Json(string replacement, string prependScheme, bool split) => new() { ["type"] = "Metaspace", ["replacement"] = replacement, ["prepend_scheme"] = prependScheme, ["split"] = split };
+
+    public override IEnumerable<NormalizedText> Split(NormalizedText text)
+    {
+        text = text.Replace(Spaces(text.Text), replacement);
+        if (!text.Text.StartsWith(replacement, StringComparison.Ordinal) && (prependScheme == "always" || (prependScheme == "first" && text.Original(0, text.Text.Length).Start == 0))) text = text.Prepend(replacement);
+        return split ? pieces.Split(text) : [text];
+    }
+
+    private static IEnumerable<(int, int)> Spaces(string text)
+    {
+        for (var i = 0; i < text.Length; i++) if (text[i] == ' ') yield return (i, i + 1);
+    }
+}
+
 /// <summary>Pre-tokenizers one after the other.</summary>
 internal sealed class SequencePreTokenizer(IReadOnlyList<PreTokenizer> parts) : PreTokenizer
 {

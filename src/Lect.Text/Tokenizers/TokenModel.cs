@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json.Nodes;
 
 namespace Lect.Text;
@@ -29,4 +30,13 @@ internal sealed class WordLevel(IReadOnlyDictionary<string, int> vocabulary, str
         else if (vocabulary.TryGetValue(unknown, out id)) into.Add((id, unknown, 0, piece.Length));
         else throw new InvalidDataException($"Found '{piece}', which is not in the vocabulary, and no unknown token '{unknown}' to stand for it. Train a tokenizer on text that covers it, or add '{unknown}' to the vocabulary.");
     }
+}
+
+/// <summary>A byte as a token of its own, <c>&lt;0x41&gt;</c>: what stands for characters that a SentencePiece vocabulary lacks.</summary>
+internal static class ByteToken
+{
+    public static string Of(byte b) => string.Create(CultureInfo.InvariantCulture, $"<0x{b:X2}>");
+
+    public static byte? ByteOf(string token) => token.Length == 6 && token.StartsWith("<0x", StringComparison.Ordinal) && token[5] == '>'
+        && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var b) ? b : null;
 }

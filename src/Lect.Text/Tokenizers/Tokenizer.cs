@@ -42,6 +42,9 @@ public sealed class Tokenizer
     internal PostProcessor? PostProcessor { get; }
     internal Decoder Decoder { get; }
 
+    /// <summary>The SentencePiece model that this one was read from; tokenizer.json cannot say what it does.</summary>
+    internal ReadOnlyMemory<byte>? SentencePiece { get; init; }
+
     /// <summary>Tokens that are found in the text as they stand.</summary>
     public IReadOnlyList<AddedToken> AddedTokens { get; }
 
@@ -156,13 +159,13 @@ public sealed class Tokenizer
     /// <summary>Whether an id is that of a special token.</summary>
     public bool IsSpecial(int id) => (uint)id < (uint)special.Length && special[id];
 
-    /// <summary>Opens a tokenizer: a tokenizer.json, a folder, a vocab.json beside its merges.txt, or a tiktoken rank file.</summary>
+    /// <summary>Opens a tokenizer: a tokenizer.json, a folder, a vocab.json beside its merges.txt, a SentencePiece model (.model, .spm), or a tiktoken rank file.</summary>
     /// <exception cref="InvalidDataException">The file is missing, damaged, or uses a component that this version does not know.</exception>
     public static Tokenizer Load(string path) => TokenizerFile.Load(path);
 
     /// <summary>Opens the tokenizer of a model folder; null where it has none.</summary>
     /// <exception cref="InvalidDataException">It has one that cannot be read.</exception>
-    public static Tokenizer? LoadIfThere(string folder) => File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "vocab.json")) ? Load(folder) : null;
+    public static Tokenizer? LoadIfThere(string folder) => TokenizerFile.IsIn(folder) ? Load(folder) : null;
 
     /// <summary>What is said where a text meets a model folder without a tokenizer.</summary>
     public static InvalidDataException Missing() => new("Found a text, but the model folder holds no tokenizer. Give token ids (\"ids\") instead, or put a tokenizer.json into the folder.");

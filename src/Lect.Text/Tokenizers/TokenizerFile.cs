@@ -11,15 +11,24 @@ internal static class TokenizerFile
 {
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    private static readonly string[] s_sentencePiece = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model"];
+
+    private static string? SentencePieceIn(string folder) => s_sentencePiece.Select(f => Path.Combine(folder, f)).FirstOrDefault(File.Exists);
+
+    /// <summary>Whether a folder holds a tokenizer.</summary>
+    public static bool IsIn(string folder) => File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "vocab.json")) || SentencePieceIn(folder) is not null;
+
     public static Tokenizer Load(string path)
     {
         if (Directory.Exists(path))
         {
             if (File.Exists(Path.Combine(path, "tokenizer.json"))) return Load(Path.Combine(path, "tokenizer.json"));
             if (File.Exists(Path.Combine(path, "vocab.json")) && File.Exists(Path.Combine(path, "merges.txt"))) return LoadVocabularyAndMerges(Path.Combine(path, "vocab.json"), Path.Combine(path, "merges.txt"));
-            throw new InvalidDataException($"Found no tokenizer in the folder {path}. Expected tokenizer.json, or vocab.json with merges.txt.");
+            if (SentencePieceIn(path) is { } model) return SentencePieceFile.Load(model);
+            throw new InvalidDataException($"Found no tokenizer in the folder {path}. Expected tokenizer.json, vocab.json with merges.txt, or a SentencePiece model ({string.Join(", ", s_sentencePiece)}).");
         }
-        if (!File.Exists(path)) throw new InvalidDataException($"Found no file or folder {path}. Expected a tokenizer.json, a folder that holds one, or a .tiktoken file.");
+        if (!File.Exists(path)) throw new InvalidDataException($"Found no file or folder {path}. Expected a tokenizer.json, a folder that holds one, a SentencePiece model (.model, .spm) or a .tiktoken file.");
+        if (path.EndsWith(".model", StringComparison.Ordinal) || path.EndsWith(".spm", StringComparison.Ordinal)) return SentencePieceFile.Load(path);
         try
         {
             if (path.EndsWith(".tiktoken", StringComparison.Ordinal)) return LoadTiktoken(path, PatternScanner.Gpt2Pattern);
@@ -52,7 +61,8 @@ internal static class TokenizerFile
     private static TokenModel ReadModel(JsonObject model)
     {
         // Files from before 2022 have no type here.
-        var type = Type(model) is { Length: > 0 } t ? t : model["merges"] is not null ? "BPE" : "WordLevel";
+        var type = Type(model) is { Length: > 0 } t ? t : model["merges"] is not null ? "BPE" : model["vocab"] is JsonArray ? "Unigram" : "WordLevel";
+        if (type == "Unigram") return new Unigram([.. model["vocab"]!.AsArray().Select(p => ((string)p![0]!, (double)p[1]!))], (int?)model["unk_id"], Flag(model, "byte_fallback"));
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         if (model["vocab"] is JsonObject entries) foreach (var (token, id) in entries) vocabulary.Add(token, (int)id!);
         switch (type)
@@ -65,7 +75,7 @@ internal static class TokenizerFile
                 return new BytePairEncoding(vocabulary, merges, new((string?)model["unk_token"], (string?)model["continuing_subword_prefix"], (string?)model["end_of_word_suffix"],
                     Flag(model, "fuse_unk"), Flag(model, "byte_fallback"), Flag(model, "ignore_merges")));
             default:
-                throw Unknown("model", type, "BPE and WordLevel");
+                throw Unknown("model", type, "BPE, Unigram and WordLevel");
         }
     }
 
@@ -84,18 +94,23 @@ internal static class TokenizerFile
         "Lowercase" => new LowercaseNormalizer(),
         "StripAccents" => new StripAccentsNormalizer(),
         "Strip" => new StripNormalizer(Flag(json, "strip_left"), Flag(json, "strip_right")),
+        "Precompiled" => new PrecompiledNormalizer(new(Convert.FromBase64String((string?)json["precompiled_charsmap"] ?? ""))),
+        "Prepend" => new PrependNormalizer((string)json["prepend"]!),
+        "Replace" => new ReplaceNormalizer(Pattern(json).Text, Pattern(json).IsRegex, (string)json["content"]!),
+        "Nmt" => new NmtNormalizer(),
         "Sequence" => new SequenceNormalizer([.. json["normalizers"]!.AsArray().Select(n => ReadNormalizer(n)!)]),
-        var other => throw Unknown("normalizer", other, "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip and Sequence"),
+        var other => throw Unknown("normalizer", other, "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Precompiled, Prepend, Replace, Nmt and Sequence"),
     };
 
     internal static PreTokenizer? ReadPreTokenizer(JsonNode? json) => json is null ? null : Type(json) switch
     {
         "ByteLevel" => new ByteLevelPreTokenizer(Flag(json, "add_prefix_space", true), Flag(json, "trim_offsets", true), Flag(json, "use_regex", true)),
-        "Split" => new SplitPreTokenizer((string?)json["pattern"]!["Regex"] ?? (string)json["pattern"]!["String"]!, json["pattern"]!["Regex"] is not null, (string)json["behavior"]!, Flag(json, "invert")),
+        "Split" => new SplitPreTokenizer(Pattern(json).Text, Pattern(json).IsRegex, (string)json["behavior"]!, Flag(json, "invert")),
         "Whitespace" => new WhitespacePreTokenizer(),
         "WhitespaceSplit" => new WhitespaceSplitPreTokenizer(),
+        "Metaspace" => new MetaspacePreTokenizer((string?)json["replacement"] ?? "▁", PrependScheme(json), Flag(json, "split", true)),
         "Sequence" => new SequencePreTokenizer([.. json["pretokenizers"]!.AsArray().Select(p => ReadPreTokenizer(p)!)]),
-        var other => throw Unknown("pre-tokenizer", other, "ByteLevel, Split, Whitespace, WhitespaceSplit and Sequence"),
+        var other => throw Unknown("pre-tokenizer", other, "ByteLevel, Split, Whitespace, WhitespaceSplit, Metaspace and Sequence"),
     };
 
     private static PostProcessor? ReadPostProcessor(JsonNode? json) => json is null ? null : Type(json) switch
@@ -111,7 +126,22 @@ internal static class TokenizerFile
     {
         "ByteLevel" => new ByteLevelDecoder(json.AsObject()),
         "Fuse" => new FuseDecoder(),
-        var other => throw Unknown("decoder", other, "ByteLevel and Fuse"),
+        "Metaspace" => new MetaspaceDecoder((string?)json["replacement"] ?? "▁", PrependScheme(json), Flag(json, "split", true)),
+        "Replace" => new ReplaceDecoder(Pattern(json).Text, Pattern(json).IsRegex, (string)json["content"]!),
+        "ByteFallback" => new ByteFallbackDecoder(),
+        "Strip" => new StripDecoder((string)json["content"]!, (int)json["start"]!, (int)json["stop"]!),
+        "Sequence" => new SequenceDecoder([.. json["decoders"]!.AsArray().Select(d => ReadDecoder(d)!)]),
+        var other => throw Unknown("decoder", other, "ByteLevel, Fuse, Metaspace, Replace, ByteFallback, Strip and Sequence"),
+    };
+
+    private static (string Text, bool IsRegex) Pattern(JsonNode json) => json["pattern"]!["Regex"] is { } regex ? ((string)regex!, true) : ((string)json["pattern"]!["String"]!, false);
+
+    // Files from before 2023 say add_prefix_space.
+    private static string PrependScheme(JsonNode json) => (string?)json["prepend_scheme"] switch
+    {
+        null => Flag(json, "add_prefix_space", true) ? "always" : "never",
+        "always" or "first" or "never" => (string)json["prepend_scheme"]!,
+        var other => throw new InvalidDataException($"Found the Metaspace prepend_scheme '{other}'. Expected always, first or never."),
     };
 
     /// <summary>GPT-2's two files. Its end-of-text token is added where the vocabulary has it.</summary>
@@ -186,6 +216,11 @@ internal static class TokenizerFile
     public static void Save(Tokenizer tokenizer, string folder)
     {
         Directory.CreateDirectory(folder);
+        if (tokenizer.SentencePiece is { } model)
+        {
+            WriteWhole(Path.Combine(folder, s_sentencePiece[0]), model.Span);
+            return;
+        }
         var json = ToJson(tokenizer);
         Write(Path.Combine(folder, "tokenizer_config.json"), Configuration(tokenizer).ToJsonString(s_indented));
         if (tokenizer.Model is BytePairEncoding bpe && tokenizer.IsByteLevel)
@@ -207,10 +242,12 @@ internal static class TokenizerFile
         return json;
     }
 
+    private static void Write(string path, string text) => WriteWhole(path, new UTF8Encoding(false).GetBytes(text));
+
     // Whole or not at all.
-    private static void Write(string path, string text)
+    internal static void WriteWhole(string path, ReadOnlySpan<byte> bytes)
     {
-        File.WriteAllText(path + ".tmp", text);
+        File.WriteAllBytes(path + ".tmp", bytes);
         File.Move(path + ".tmp", path, overwrite: true);
     }
 }

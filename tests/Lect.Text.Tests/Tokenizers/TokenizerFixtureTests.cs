@@ -8,7 +8,7 @@ public class TokenizerFixtureTests
 {
     private static readonly string[] s_texts = [.. Fixtures.Json(Fixtures.Path_("tokenizers", "texts.json")).AsArray().Select(t => (string)t!["text"]!)];
 
-    public static TheoryData<string> Kinds => ["gpt2", "gpt2-prefix-space", "roberta", "llama3", "qwen2", "added-tokens", "word-level", "char-level", "published-gpt2"];
+    public static TheoryData<string> Kinds => ["gpt2", "gpt2-prefix-space", "roberta", "llama3", "qwen2", "added-tokens", "word-level", "char-level", "t5", "unigram-byte-fallback", "llama2", "llama2-metaspace", "gemma", "published-gpt2"];
 
     private static Tokenizer Open(string kind)
     {
@@ -92,7 +92,7 @@ public class TokenizerFixtureTests
         }
     }
 
-    public static TheoryData<string> Normalizers => ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "NFD+StripAccents", "Strip", "Strip(left only)"];
+    public static TheoryData<string> Normalizers => ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "NFD+StripAccents", "Strip", "Strip(left only)", "Nmt", "Prepend(▁)", "Replace( ,▁)", "Replace(Regex( {2,}),▁)"];
 
     [Theory, MemberData(nameof(Normalizers))]
     public void Normalizers_alone(string name)
@@ -106,7 +106,7 @@ public class TokenizerFixtureTests
         }
     }
 
-    public static TheoryData<string> PreTokenizers => ["ByteLevel", "ByteLevel(prefix)", "Whitespace", "WhitespaceSplit", "Regex(llama3)", "Regex(qwen2)", "Regex(o200k)", "Split(removed)", "Split(removed,invert)", "Split(isolated)",
+    public static TheoryData<string> PreTokenizers => ["ByteLevel", "ByteLevel(prefix)", "Whitespace", "WhitespaceSplit", "Metaspace(always)", "Metaspace(first)", "Regex(llama3)", "Regex(qwen2)", "Regex(o200k)", "Split(removed)", "Split(removed,invert)", "Split(isolated)",
         "Split(isolated,invert)", "Split(merged_with_previous)", "Split(merged_with_previous,invert)", "Split(merged_with_next)", "Split(merged_with_next,invert)", "Split(contiguous)", "Split(contiguous,invert)"];
 
     [Theory, MemberData(nameof(PreTokenizers))]
