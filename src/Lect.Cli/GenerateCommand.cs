@@ -54,7 +54,7 @@ internal static class GenerateCommand
         {
             Beams = beams,
             LengthPenalty = p.GetValue(s_lengthPenalty) ?? d.LengthPenalty,
-            EarlyStopping = p.GetValue(s_earlyStopping) || d.EarlyStopping,
+            BeamStop = p.GetValue(s_earlyStopping) ? BeamStop.AtOnce : d.BeamStop,
             Stop = p.GetValue(s_stop) ?? [],
             Truncate = p.GetValue(s_truncate),
             Decoding = d.Decoding with

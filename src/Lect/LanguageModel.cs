@@ -16,8 +16,8 @@ public sealed record GenerationOptions
     public int Beams { get; init; } = 1;
     /// <summary>Exponent of the length in beam scores.</summary>
     public double LengthPenalty { get; init; } = 1;
-    /// <summary>Whether beam search stops at as many finished hypotheses as beams.</summary>
-    public bool EarlyStopping { get; init; }
+    /// <summary>When beam search has enough.</summary>
+    public BeamStop BeamStop { get; init; }
     /// <summary>Texts at which generation stops; they are left out.</summary>
     public IReadOnlyList<string> Stop { get; init; } = [];
     /// <summary>Keeps the last tokens of a prompt that is too long, instead of refusing it.</summary>
@@ -61,11 +61,11 @@ public sealed class LanguageModel : IDisposable
         return new(model, Tokenizer.LoadIfThere(folder), ReadDefaults(folder, model.ConfigJson));
     }
 
-    private static GenerationOptions ReadDefaults(string folder, JsonObject config)
+    internal static GenerationOptions ReadDefaults(string folder, JsonObject config)
     {
         var path = Path.Combine(folder, "generation_config.json");
         var json = File.Exists(path) ? ModelConfig.ReadFile(path) : [];
-        foreach (var key in (string[])["forced_bos_token_id", "forced_eos_token_id", "forced_decoder_ids", "suppress_tokens", "begin_suppress_tokens", "typical_p", "epsilon_cutoff", "eta_cutoff"])
+        foreach (var key in (string[])["forced_bos_token_id", "forced_decoder_ids", "suppress_tokens", "begin_suppress_tokens", "typical_p", "epsilon_cutoff", "eta_cutoff"])
             if (json[key] is JsonValue value && !(key is "typical_p" && (double)value == 1) && !(key.EndsWith("cutoff", StringComparison.Ordinal) && (double)value == 0))
                 throw new InvalidDataException($"{path}: found {key}, which this version of Lect does not apply. Set it to null to go on without it.");
         var sample = (bool?)json["do_sample"] ?? false;
@@ -73,10 +73,16 @@ public sealed class LanguageModel : IDisposable
         {
             Beams = (int?)json["num_beams"] ?? 1,
             LengthPenalty = (double?)json["length_penalty"] ?? 1,
-            EarlyStopping = json["early_stopping"] is JsonValue early && early.GetValueKind() == System.Text.Json.JsonValueKind.True,
+            BeamStop = json["early_stopping"]?.GetValueKind() switch
+            {
+                System.Text.Json.JsonValueKind.True => BeamStop.AtOnce,
+                System.Text.Json.JsonValueKind.String when (string?)json["early_stopping"] == "never" => BeamStop.WhenNoneCanBeBetter,
+                null or System.Text.Json.JsonValueKind.False or System.Text.Json.JsonValueKind.Null => BeamStop.WhenNoBetter,
+                _ => throw new InvalidDataException($"{path}: found early_stopping = {json["early_stopping"]!.ToJsonString()}. Expected true, false or \"never\"."),
+            },
             Decoding = new()
             {
-                MaxNewTokens = (int?)json["max_new_tokens"] ?? 64,
+                MaxNewTokens = (int?)json["max_new_tokens"] ?? ((int?)json["max_length"] is { } most && config["is_encoder_decoder"] is not null ? most - 1 : 64),   // a target's first token is the start
                 Sample = sample,
                 Temperature = (double?)json["temperature"] ?? 1,
                 TopK = (int?)json["top_k"] ?? (sample ? 50 : 0),
@@ -86,6 +92,7 @@ public sealed class LanguageModel : IDisposable
                 NoRepeatNgramSize = (int?)json["no_repeat_ngram_size"] ?? 0,
                 MinNewTokens = (int?)json["min_new_tokens"] ?? 0,
                 EosTokenIds = Ids(File.Exists(path) ? json["eos_token_id"] : config["eos_token_id"]),
+                ForcedEosTokenId = (int?)json["forced_eos_token_id"],
                 BadWordsIds = [.. (json["bad_words_ids"] as JsonArray ?? []).Select(Ids)],
             },
         };
@@ -144,7 +151,7 @@ public sealed class LanguageModel : IDisposable
 
     private Generated Search(int[] prompt, GenerationOptions options)
     {
-        var best = BeamSearch.Search(Model, prompt, options.Decoding, options.Beams, options.LengthPenalty, options.EarlyStopping)[0];
+        var best = BeamSearch.Search(Model, prompt, options.Decoding, options.Beams, options.LengthPenalty, options.BeamStop)[0];
         return Finish(best.Ids, [.. Score([.. prompt, .. best.Ids]).LogProbs.Skip(prompt.Length).Select(p => p!.Value)], options, stopped: false, text: null);
     }
 

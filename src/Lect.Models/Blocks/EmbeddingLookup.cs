@@ -8,8 +8,9 @@ internal sealed class EmbeddingLookup : autograd.SingleTensorFunction<EmbeddingL
 {
     /// <param name="weight_VC">[V, C].</param>
     /// <param name="ids">int64, any shape.</param>
+    /// <param name="padId">An id whose row learns nothing from being looked up (PyTorch's padding_idx); -1: none.</param>
     /// <returns>[…ids, C].</returns>
-    public static Tensor Of(Tensor weight_VC, Tensor ids) => apply(weight_VC, ids);
+    public static Tensor Of(Tensor weight_VC, Tensor ids, int padId = -1) => apply(weight_VC, ids, padId);
 
     public override string Name => "EmbeddingLookup";
 
@@ -20,6 +21,7 @@ internal sealed class EmbeddingLookup : autograd.SingleTensorFunction<EmbeddingL
         var flat = ids.reshape(-1);
         var rows = weight.index_select(0, flat).view([.. ids.shape, weight.shape[1]]);
         ctx.Save([flat], weight);
+        ctx.save_data("pad", (int)vars[2]);
         return rows.MoveToOuterDisposeScope();
     }
 
@@ -29,8 +31,9 @@ internal sealed class EmbeddingLookup : autograd.SingleTensorFunction<EmbeddingL
         using var noGrad = no_grad();
         var saved = ctx.get_saved_variables();
         var (ids, weight, g) = (saved[0], saved[1], grad_output.reshape(-1, grad_output.shape[^1]));
+        if ((int)ctx.get_data("pad") is >= 0 and var pad) g = g.masked_fill(ids.eq(pad).unsqueeze(1), 0);
         // With a tied output layer the sum is there already.
-        if (weight.is_leaf && weight.grad is { } sum) { sum.index_add_(0, ids, g, 1); return [null!, null!]; }
-        return [Saving.Deliver(weight, () => zeros_like(weight).index_add_(0, ids, g, 1)), null!];
+        if (weight.is_leaf && weight.grad is { } sum) { sum.index_add_(0, ids, g, 1); return [null!, null!, null!]; }
+        return [Saving.Deliver(weight, () => zeros_like(weight).index_add_(0, ids, g, 1)), null!, null!];
     }
 }

@@ -30,7 +30,7 @@ public static class ModelFolder
 
     private static string Architecture(JsonObject config) => (config["architectures"] as JsonArray)?.Select(a => (string?)a).FirstOrDefault() ?? "";
 
-    private static InvalidDataException Unknown(string? modelType, string source) => new($"{source}: found model_type '{modelType}'. This version of Lect knows gpt2.");
+    private static InvalidDataException Unknown(string? modelType, string source) => new($"{source}: found model_type '{modelType}'. {(EncoderDecoders.Contains(modelType) ? "That is an encoder-decoder: use 'lect translate'." : "This version of Lect knows gpt2.")}");
 
     /// <summary>Opens a folder with a model that scores whole sequences.</summary>
     /// <exception cref="InvalidDataException">Something is missing, damaged, or the model is of another kind.</exception>
@@ -48,6 +48,9 @@ public static class ModelFolder
         return Filled(model, folder);
     }
 
+    /// <summary>The <c>model_type</c> of each encoder-decoder.</summary>
+    public static IReadOnlyList<string> EncoderDecoders { get; } = ["lect_rnn", "lect_transformer", "marian"];
+
     /// <summary>An encoder-decoder of a configuration, without weights.</summary>
     /// <inheritdoc cref="Create"/>
     public static EncoderDecoder CreateEncoderDecoder(JsonObject config, Device? device = null, string source = "config.json")
@@ -57,16 +60,22 @@ public static class ModelFolder
         {
             "lect_rnn" => new RnnSeq2Seq(ModelConfig.Bind<RnnConfig>(config, source), device),
             "lect_transformer" => new TransformerSeq2Seq(ModelConfig.Bind<TransformerConfig>(config, source), device),
-            var other => throw new InvalidDataException($"{source}: found model_type '{other}'. Expected an encoder-decoder: lect_rnn or lect_transformer."),
+            "marian" => new Marian(ModelConfig.Bind<MarianConfig>(config, source), device),
+            var other => throw new InvalidDataException($"{source}: found model_type '{other}'. Expected an encoder-decoder: {string.Join(", ", EncoderDecoders)}."),
         };
     }
 
     /// <summary>Opens a folder with an encoder-decoder.</summary>
+    /// <param name="folder">In Hugging Face's layout.</param>
+    /// <param name="device">Where; the CPU by default.</param>
+    /// <param name="dropout">Replaces the configuration's, for training.</param>
     /// <exception cref="InvalidDataException">Something is missing, damaged, or the model is of another kind.</exception>
-    public static EncoderDecoder LoadEncoderDecoder(string folder, Device? device = null)
+    public static EncoderDecoder LoadEncoderDecoder(string folder, Device? device = null, double? dropout = null)
     {
         var path = Path.Combine(folder, "config.json");
-        return Filled(CreateEncoderDecoder(ModelConfig.ReadFile(path), device, path), folder);
+        var config = ModelConfig.ReadFile(path);
+        if (dropout is not null) config["dropout"] = dropout;
+        return Filled(CreateEncoderDecoder(config, device, path), folder);
     }
 
     /// <summary>Writes config.json and model.safetensors; each file appears whole or not at all.</summary>
@@ -125,7 +134,7 @@ public static class ModelFolder
             parameter.copy_(weights.Load(name));
         }
         unused.RemoveWhere(IsBuffer);
-        unused.RemoveWhere(n => n is "lm_head.weight");   // a copy of the embeddings
+        unused.RemoveWhere(n => n is "lm_head.weight" || (model is Marian { Config.ShareEncoderDecoderEmbeddings: true } && n is "model.encoder.embed_tokens.weight" or "model.decoder.embed_tokens.weight"));   // copies of the embeddings
         if (unused.Count > 0) throw new InvalidDataException($"{source}: found {unused.Count} tensors that this architecture has no place for, among them '{unused.Order(StringComparer.Ordinal).First()}'. The checkpoint is of another architecture.");
     }
 
@@ -136,7 +145,7 @@ public static class ModelFolder
         return key.StartsWith(Prefix, StringComparison.Ordinal) && weights.Names.Contains(key[Prefix.Length..]) ? key[Prefix.Length..] : null;
     }
 
-    private static bool IsBuffer(string name) => name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal);
+    private static bool IsBuffer(string name) => name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal) || name is "model.encoder.embed_positions.weight" or "model.decoder.embed_positions.weight";
 
     /// <summary>Writes config.json and model.safetensors, as save_pretrained does; each file appears whole or not at all.</summary>
     public static void Save(CausalLanguageModel model, string folder) => Save(model, model.ConfigJson, folder);

@@ -9,6 +9,17 @@ namespace Lect.Models;
 /// <param name="LogProb">That sum.</param>
 public sealed record Hypothesis(int[] Ids, double Score, double LogProb);
 
+/// <summary>When beam search has enough, once there are as many finished hypotheses as beams (Hugging Face's <c>early_stopping</c>).</summary>
+public enum BeamStop
+{
+    /// <summary>When the best open hypothesis, at its present length, is no better than the worst finished one (<c>false</c>).</summary>
+    WhenNoBetter,
+    /// <summary>At once (<c>true</c>).</summary>
+    AtOnce,
+    /// <summary>When no open hypothesis can become better at any length (<c>"never"</c>).</summary>
+    WhenNoneCanBeBetter,
+}
+
 /// <summary>How beams are scored and when they stop.</summary>
 public sealed record BeamOptions
 {
@@ -18,8 +29,12 @@ public sealed record BeamOptions
     public double LengthPenalty { get; init; } = 1;
     /// <summary>Divides by ((5 + length) / 6)^penalty (Wu et al. 2016, GNMT) instead of length^penalty.</summary>
     public bool Gnmt { get; init; }
-    /// <summary>true: stop at as many finished hypotheses as beams. false: stop when the best open one, at its present length, is no better than the worst finished.</summary>
-    public bool EarlyStopping { get; init; }
+    /// <summary>When it has enough.</summary>
+    public BeamStop Stop { get; init; }
+    /// <summary>Ids that are never chosen.</summary>
+    public IReadOnlyList<int> NeverIds { get; init; } = [];
+    /// <summary>The token that must stand where the text is as long as it may be.</summary>
+    public int? ForcedEosTokenId { get; init; }
     /// <summary>Tokens at most.</summary>
     public int MaxNewTokens { get; init; } = 64;
     /// <summary>Ids that end a text.</summary>
@@ -51,14 +66,14 @@ public static class BeamSearch
     /// <param name="options">Processors (they see log-probabilities here), length, end tokens.</param>
     /// <param name="beams">Hypotheses followed side by side.</param>
     /// <param name="lengthPenalty">Exponent of the length that a score is divided by; above 0 it favours long texts.</param>
-    /// <param name="earlyStopping">true: stop at as many finished as beams. false: stop when the best open one, at its present length, is no better than the worst finished.</param>
-    public static IReadOnlyList<Hypothesis> Search(CausalLanguageModel model, int[] prompt, DecodingOptions options, int beams, double lengthPenalty = 1, bool earlyStopping = false)
+    /// <param name="stop">When it has enough.</param>
+    public static IReadOnlyList<Hypothesis> Search(CausalLanguageModel model, int[] prompt, DecodingOptions options, int beams, double lengthPenalty = 1, BeamStop stop = BeamStop.WhenNoBetter)
     {
         if (beams < 1) throw new InvalidDataException($"Found --beams {beams}. Expected at least 1.");
         if (options.Sample) throw new InvalidDataException("Found beams together with sampling. Expected one of the two.");
         Generator.Check(model, [prompt], options);
         using var steps = new CausalSteps(model, prompt, options);
-        return Search(steps, 1, new() { Beams = beams, LengthPenalty = lengthPenalty, EarlyStopping = earlyStopping, MaxNewTokens = (int)Math.Min(options.MaxNewTokens, model.ContextLength - prompt.Length), EosTokenIds = options.EosTokenIds })[0];
+        return Search(steps, 1, new() { Beams = beams, LengthPenalty = lengthPenalty, Stop = stop, MaxNewTokens = (int)Math.Min(options.MaxNewTokens, model.ContextLength - prompt.Length), EosTokenIds = options.EosTokenIds })[0];
     }
 
     /// <summary>The best translations of sentences, best first.</summary>
@@ -75,8 +90,9 @@ public static class BeamSearch
         }
         if (sources.Count == 0) return [];
         model.eval();
-        using var steps = new TranslationSteps(model, sources);
-        return Search(steps, sources.Count, options with { MaxNewTokens = (int)Math.Min(options.MaxNewTokens, model.ContextLength - 1), EosTokenIds = options.EosTokenIds.Count > 0 ? options.EosTokenIds : [model.EosId] });
+        options = options with { MaxNewTokens = (int)Math.Min(options.MaxNewTokens, model.ContextLength - 1), EosTokenIds = options.EosTokenIds.Count > 0 ? options.EosTokenIds : [model.EosId] };
+        using var steps = new TranslationSteps(model, sources, options);
+        return Search(steps, sources.Count, options);
     }
 
     private sealed class Sentence
@@ -124,7 +140,7 @@ public static class BeamSearch
         sentence.Finished = [.. sentence.Finished.OrderByDescending(h => h.Score).Take(options.Beams)];
         var kept = candidates.Where(c => !options.EosTokenIds.Contains(c.Id)).Take(options.Beams).ToList();
         if (kept.Count == 0 || length == options.MaxNewTokens) return null;
-        return sentence.Finished.Count == options.Beams && (options.EarlyStopping || options.Score(kept[0].Sum, length) <= sentence.Finished[^1].Score) ? null : kept;
+        return sentence.Finished.Count == options.Beams && (options.Stop == BeamStop.AtOnce || options.Score(kept[0].Sum, options.Stop == BeamStop.WhenNoneCanBeBetter && options.LengthPenalty > 0 ? options.MaxNewTokens : length) <= sentence.Finished[^1].Score) ? null : kept;
     }
 
     // Of each sentence the 2 k best ways to go on, best first.
@@ -182,16 +198,23 @@ public static class BeamSearch
         private readonly EncoderDecoder model;
         private readonly DecoderState state;
         private readonly int sentences;
+        private readonly BeamOptions options;
 
-        public TranslationSteps(EncoderDecoder model, IReadOnlyList<int[]> sources)
+        public TranslationSteps(EncoderDecoder model, IReadOnlyList<int[]> sources, BeamOptions options)
         {
-            (this.model, sentences) = (model, sources.Count);
+            (this.model, sentences, this.options) = (model, sources.Count, options);
             using var noGrad = no_grad();
             using var scope = NewDisposeScope();
             state = model.Encode(EncoderDecoder.Padded(sources, model.PadId));
         }
 
-        public Tensor Next(long[] last) => model.Logits(state, (state.Length == 0 ? full(sentences, 1, model.BosId, dtype: ScalarType.Int64) : tensor(last).unsqueeze(1))).squeeze(1).log_softmax(-1);
+        public Tensor Next(long[] last)
+        {
+            var logProbs_RV = model.Logits(state, state.Length == 0 ? full(sentences, 1, model.BosId, dtype: ScalarType.Int64) : tensor(last).unsqueeze(1)).squeeze(1).log_softmax(-1);
+            foreach (var id in options.NeverIds) logProbs_RV.select(1, id).fill_(float.NegativeInfinity);
+            if (options.ForcedEosTokenId is { } end && state.Length == options.MaxNewTokens) logProbs_RV.fill_(float.NegativeInfinity).select(1, end).fill_(0);
+            return logProbs_RV;
+        }
 
         public void Select(Tensor rows) => state.Select(rows);
 

@@ -25,6 +25,8 @@ public sealed record DecodingOptions
     public int MinNewTokens { get; init; }
     /// <summary>Ids that end a text.</summary>
     public IReadOnlyList<int> EosTokenIds { get; init; } = [];
+    /// <summary>The token that must stand where a text is as long as it may be.</summary>
+    public int? ForcedEosTokenId { get; init; }
     /// <summary>Key of the random stream, with the row's and the sample's number.</summary>
     public long Seed { get; init; }
 
@@ -61,6 +63,11 @@ internal static class LogitsProcessors
         if (options.NoRepeatNgramSize > 0) NoRepeatNgram(scores, ids, options.NoRepeatNgramSize);
         BadWords(scores, ids, options.BadWordsIds);
         if (newTokens < options.MinNewTokens) foreach (var id in options.EosTokenIds) scores[id] = Removed;
+        if (options.ForcedEosTokenId is { } end && newTokens == options.MaxNewTokens - 1)
+        {
+            scores.Fill(Removed);
+            scores[end] = 0;
+        }
         if (!options.Sample) return;
         if (options.Temperature != 1) foreach (ref var s in scores) s /= (float)options.Temperature;
         if (options.TopK > 0) TopK(scores, options.TopK);

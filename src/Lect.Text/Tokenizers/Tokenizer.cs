@@ -150,8 +150,19 @@ public sealed class Tokenizer
     /// <summary>The text of ids. Byte sequences that are no UTF-8 become U+FFFD; ids outside the vocabulary are left out.</summary>
     /// <param name="ids">Token ids.</param>
     /// <param name="skipSpecialTokens">Whether special tokens are left out.</param>
-    public string Decode(IEnumerable<int> ids, bool skipSpecialTokens = false) =>
-        Decoder.Decode([.. ids.Where(id => TokenOf(id) is not null && !(skipSpecialTokens && special[id])).Select(id => tokens[id]!)]);
+    /// <param name="instead">Words that stand in the places of some tokens, by their numbers in <paramref name="ids"/>.</param>
+    public string Decode(IEnumerable<int> ids, bool skipSpecialTokens = false, IReadOnlyDictionary<int, string>? instead = null)
+    {
+        var shown = new List<string>();
+        var place = 0;
+        foreach (var id in ids)
+        {
+            if (instead?.TryGetValue(place, out var word) == true) shown.Add(Decoder is MetaspaceDecoder && shown is not [.., "▁"] ? "▁" + word : word);
+            else if (TokenOf(id) is { } token && !(skipSpecialTokens && special[id])) shown.Add(token);
+            place++;
+        }
+        return Decoder.Decode(shown);
+    }
 
     /// <summary>The bytes an id stands for (byte-level vocabularies), for counting; UTF-8 of the token elsewhere.</summary>
     public int ByteLength(int id) => TokenOf(id) is not { } token ? 0 : special[id] ? 0 : IsByteLevel ? ByteAlphabet.Bytes(token).Length : Encoding.UTF8.GetByteCount(token);

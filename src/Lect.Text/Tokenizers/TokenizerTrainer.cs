@@ -77,6 +77,28 @@ public static class TokenizerTrainer
         return new(new WordLevel(vocabulary, Unknown), normalizer, split, null, null, Special(vocabulary, specialTokens));
     }
 
+    /// <summary>A unigram vocabulary (Kudo 2018) over words with a visible space in front (▁), after SentencePiece's clean-up and NFKC: characters that the texts lack are <c>&lt;unk&gt;</c>.</summary>
+    /// <param name="texts">Documents.</param>
+    /// <param name="size">Number of tokens at most, with the special ones.</param>
+    /// <param name="specialTokens">In front, <c>&lt;unk&gt;</c> among them; by default <c>&lt;|endoftext|&gt;</c> and it.</param>
+    /// <param name="threads">Cores to use; all by default.</param>
+    public static Tokenizer Unigram(IEnumerable<string> texts, int size, IReadOnlyList<string>? specialTokens = null, int? threads = null)
+    {
+        specialTokens ??= [EndOfText, Unknown];
+        var normalizer = new SequenceNormalizer([new NmtNormalizer(), new UnicodeNormalizer(NormalizationForm.FormKC), new ReplaceNormalizer(" {2,}", isRegex: true, " ")]);
+        var split = new MetaspacePreTokenizer("▁", "always", split: true);
+        var counts = UnigramWords(texts, normalizer, split, threads);
+        RequireText(counts.Count);
+        var pieces = new UnigramTrainer { VocabularySize = size, SpecialTokens = specialTokens, Threads = threads ?? Environment.ProcessorCount }.Train(counts);
+        var model = new Unigram(pieces, pieces.FindIndex(p => p.Text == Unknown), byteFallback: false);
+        return new(model, normalizer, split, null, new MetaspaceDecoder("▁", "always", split: true), specialTokens.Select(t => new AddedToken(model.Vocabulary[t], t)));
+    }
+
+    internal static Dictionary<string, long> UnigramWords(IEnumerable<string> texts, Normalizer normalizer, PreTokenizer split, int? threads = null) => BytePairTrainer.CountPieces(texts, (text, add) =>
+    {
+        foreach (var word in split.Split(normalizer.Normalize(new(text)))) add(word.Text);
+    }, threads);
+
     private static Dictionary<string, int> Number(IEnumerable<string> tokens) => tokens.Select((t, i) => (t, i)).ToDictionary(p => p.t, p => p.i, StringComparer.Ordinal);
 
     private static IEnumerable<AddedToken> Special(Dictionary<string, int> vocabulary, IEnumerable<string> tokens) => tokens.Select(t => new AddedToken(vocabulary[t], t));

@@ -9,7 +9,7 @@ namespace Lect.Text;
 /// </summary>
 internal sealed class Unigram : TokenModel
 {
-    private const double UnknownPenalty = 10;
+    internal const double UnknownPenalty = 10;
 
     private readonly IReadOnlyList<(string Text, double Score)> pieces;
     private readonly Dictionary<string, int> vocabulary = new(StringComparer.Ordinal);

@@ -12,26 +12,54 @@ public sealed record TranslationOptions
     public int Beams { get; init; } = 4;
     /// <summary>Exponent of the length that a score is divided by. <value>1</value></summary>
     public double LengthPenalty { get; init; } = 1;
-    /// <summary>Stops at as many finished hypotheses as beams.</summary>
-    public bool EarlyStopping { get; init; }
+    /// <summary>Divides by ((5 + length) / 6)^penalty (Wu et al. 2016) instead of length^penalty (Hugging Face).</summary>
+    public bool Gnmt { get; init; }
+    /// <summary>Of the finished hypotheses the one that looks at all of the source is preferred: penalty * sum over source tokens of log(min(its attention, 1)) is added to their scores (Wu et al. 2016, equation 14). <value>0</value></summary>
+    public double CoveragePenalty { get; init; }
+    /// <summary>When beams have enough.</summary>
+    public BeamStop Stop { get; init; }
     /// <summary>Tokens at most. <value>128</value></summary>
     public int MaxNewTokens { get; init; } = 128;
+    /// <summary>Hypotheses to give of each sentence, best first; at most as many as beams. <value>1</value></summary>
+    public int Best { get; init; } = 1;
+    /// <summary>Where the model says that a word is unknown, the source word that it attends to most stands in the text. <value>true</value></summary>
+    public bool CopyUnknown { get; init; } = true;
+    /// <summary>Whether attention to the source is given.</summary>
+    public bool WithAttention { get; init; }
     /// <summary>Sentences side by side. <value>32</value></summary>
     public int BatchSize { get; init; } = 32;
+    /// <summary>Ids that are never said.</summary>
+    public IReadOnlyList<int> NeverIds { get; init; } = [];
+    /// <summary>The token that must end a text that is as long as it may be.</summary>
+    public int? ForcedEosTokenId { get; init; }
+
+    internal BeamOptions Beam => new() { Beams = Beams, LengthPenalty = LengthPenalty, Gnmt = Gnmt, Stop = Stop, MaxNewTokens = MaxNewTokens, NeverIds = NeverIds, ForcedEosTokenId = ForcedEosTokenId };
+
+    /// <summary>Checks ranges, by the names of the command line's options.</summary>
+    /// <exception cref="InvalidDataException">A value outside its range.</exception>
+    public TranslationOptions Validate()
+    {
+        if (BatchSize < 1 || MaxNewTokens < 1) throw new InvalidDataException($"Found --batch-size {BatchSize} and --max-new-tokens {MaxNewTokens}. Expected at least 1.");
+        if (Best < 1 || Best > Beams) throw new InvalidDataException($"Found --n-best {Best} with --beams {Beams}. Expected at least 1 and at most as many as beams.");
+        if (CoveragePenalty < 0) throw new InvalidDataException(FormattableString.Invariant($"Found --coverage-penalty {CoveragePenalty}. Expected at least 0."));
+        return this;
+    }
 }
 
 /// <summary>A translation.</summary>
 /// <param name="Ids">Its tokens, with the end where there is one.</param>
 /// <param name="Text">Its text; empty where the folder has no tokenizer.</param>
 /// <param name="Score">Sum of log-probabilities / length^penalty.</param>
-public sealed record Translation(int[] Ids, string Text, double Score);
+/// <param name="Attention">How much each of its tokens attends to each source token (the mean of all heads of all layers), where it was asked for and the model has any.</param>
+/// <param name="Others">The next best ones, where they were asked for.</param>
+public sealed record Translation(int[] Ids, string Text, double Score, float[][]? Attention, IReadOnlyList<Translation> Others);
 
 /// <summary>An encoder-decoder with its tokenizers. Not thread-safe.</summary>
 public sealed class Translator : IDisposable
 {
     internal const string SourceTokenizerFile = "source_tokenizer.json", TargetTokenizerFile = "target_tokenizer.json";
 
-    internal Translator(EncoderDecoder model, Tokenizer? source, Tokenizer? target) => (Model, SourceTokenizer, TargetTokenizer) = (model, source, target);
+    internal Translator(EncoderDecoder model, Tokenizer? source, Tokenizer? target, TranslationOptions? defaults = null) => (Model, SourceTokenizer, TargetTokenizer, Defaults) = (model, source, target, defaults ?? new());
 
     /// <summary>The network.</summary>
     public EncoderDecoder Model { get; }
@@ -39,41 +67,142 @@ public sealed class Translator : IDisposable
     public Tokenizer? SourceTokenizer { get; }
     /// <summary>Tokenizer of the target side.</summary>
     public Tokenizer? TargetTokenizer { get; }
+    /// <summary>The folder's generation_config.json as Hugging Face reads it; four beams where it is silent.</summary>
+    public TranslationOptions Defaults { get; }
 
-    /// <summary>Opens a model folder: config.json, model.safetensors, and tokenizer.json for both sides or one file a side.</summary>
+    /// <summary>Opens a model folder: config.json, model.safetensors, and the tokenizers: Marian's files, one file a side, or one for both.</summary>
+    /// <param name="folder">In Hugging Face's layout.</param>
+    /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
+    /// <param name="dropout">Replaces the configuration's, for training.</param>
     /// <exception cref="InvalidDataException">Something is missing or damaged; the message says what.</exception>
-    public static Translator Load(string folder, string device = "auto")
+    public static Translator Load(string folder, string device = "auto", double? dropout = null)
     {
-        var model = ModelFolder.LoadEncoderDecoder(folder, Devices.Choose(device));
+        var model = ModelFolder.LoadEncoderDecoder(folder, Devices.Choose(device), dropout);
+        var (source, target) = Tokenizers(folder);
+        return new(model, source, target, ReadDefaults(folder, model));
+    }
+
+    /// <summary>The tokenizers of a folder; null where it has none.</summary>
+    internal static (Tokenizer? Source, Tokenizer? Target) Tokenizers(string folder)
+    {
+        if (MarianTokenizers.AreIn(folder)) return MarianTokenizers.Load(folder);
         var (source, target) = (Path.Combine(folder, SourceTokenizerFile), Path.Combine(folder, TargetTokenizerFile));
-        if (File.Exists(source) && File.Exists(target)) return new(model, Tokenizer.Load(source), Tokenizer.Load(target));
+        if (File.Exists(source) && File.Exists(target)) return (Tokenizer.Load(source), Tokenizer.Load(target));
         var joint = Tokenizer.LoadIfThere(folder);
-        return new(model, joint, joint);
+        return (joint, joint);
+    }
+
+    private static TranslationOptions ReadDefaults(string folder, EncoderDecoder model)
+    {
+        if (!File.Exists(Path.Combine(folder, "generation_config.json"))) return new();
+        var read = LanguageModel.ReadDefaults(folder, model.ConfigJson);
+        var bad = read.Decoding.BadWordsIds;
+        if (bad.Any(b => b.Length != 1)) throw new InvalidDataException($"{folder}/generation_config.json: found bad_words_ids of several tokens, which this version of Lect applies to decoders only. Set them to null to go on without them.");
+        return new()
+        {
+            Beams = read.Beams > 1 ? read.Beams : 4,
+            LengthPenalty = read.LengthPenalty,
+            Stop = read.BeamStop,
+            MaxNewTokens = read.Decoding.MaxNewTokens,
+            NeverIds = [.. bad.Select(b => b[0])],
+            ForcedEosTokenId = read.Decoding.ForcedEosTokenId,
+        };
     }
 
     /// <summary>Ids of a source text, with the end token.</summary>
-    public int[] Encode(string text) => [.. (SourceTokenizer ?? throw Tokenizer.Missing()).EncodeIds(text), Model.EosId];
+    public int[] Encode(string text) => [.. (SourceTokenizer ?? throw Tokenizer.Missing()).EncodeIds(text, addSpecialTokens: false), Model.EosId];
 
     /// <summary>Ids of a target text, with the end token.</summary>
-    public int[] EncodeTarget(string text) => [.. (TargetTokenizer ?? throw Tokenizer.Missing()).EncodeIds(text), Model.EosId];
+    public int[] EncodeTarget(string text) => [.. (TargetTokenizer ?? throw Tokenizer.Missing()).EncodeIds(text, addSpecialTokens: false), Model.EosId];
 
     /// <summary>Translates texts, in their order.</summary>
-    public IReadOnlyList<Translation> Translate(IReadOnlyList<string> texts, TranslationOptions? options = null) => Translate([.. texts.Select(Encode)], options);
+    public IReadOnlyList<Translation> Translate(IReadOnlyList<string> texts, TranslationOptions? options = null) => Translate([.. texts.Select(Encode)], options, texts);
 
     /// <summary>Translates ids (each ending with the end token), in their order; batches are of about one length, which changes no answer.</summary>
-    public IReadOnlyList<Translation> Translate(IReadOnlyList<int[]> sources, TranslationOptions? options = null)
+    /// <param name="sources">Ids of each sentence.</param>
+    /// <param name="options">Null: <see cref="Defaults"/>.</param>
+    /// <param name="texts">The sentences themselves, where unknown words are to be copied from them.</param>
+    public IReadOnlyList<Translation> Translate(IReadOnlyList<int[]> sources, TranslationOptions? options = null, IReadOnlyList<string?>? texts = null)
     {
-        options ??= new();
-        if (options.BatchSize < 1) throw new InvalidDataException($"Found --batch-size {options.BatchSize}. Expected at least 1.");
-        var beams = new BeamOptions { Beams = options.Beams, LengthPenalty = options.LengthPenalty, EarlyStopping = options.EarlyStopping, MaxNewTokens = options.MaxNewTokens };
+        options = (options ?? Defaults).Validate();
         var found = new Translation[sources.Count];
         Model.Compute = ComputeType.Float32;
         foreach (var batch in Enumerable.Range(0, sources.Count).OrderBy(i => sources[i].Length).Chunk(options.BatchSize))
         {
-            var answers = BeamSearch.Search(Model, [.. batch.Select(i => sources[i])], beams);
-            for (var i = 0; i < batch.Length; i++) found[batch[i]] = new(answers[i][0].Ids, TargetTokenizer?.Decode(answers[i][0].Ids, skipSpecialTokens: true) ?? "", answers[i][0].Score);
+            var answers = BeamSearch.Search(Model, [.. batch.Select(i => sources[i])], options.Beam);
+            var all = batch.SelectMany((source, i) => answers[i].Select(hypothesis => (source, hypothesis))).ToList();
+            var attention = WantsAttention(all.Select(a => a.hypothesis), options) ? Attention([.. all.Select(a => (sources[a.source], a.hypothesis.Ids))]) : null;
+            var ranked = all.Select((a, i) => (a.source, Translation: Finish(a.hypothesis, sources[a.source], texts?[a.source], attention?[i], options))).ToLookup(a => a.source, a => a.Translation);
+            foreach (var i in batch)
+            {
+                var best = ranked[i].OrderByDescending(t => t.Score).Take(options.Best).ToList();
+                found[i] = best[0] with { Others = best[1..] };
+            }
         }
         return found;
+    }
+
+    private int UnknownId => TargetTokenizer?.IdOf(TokenizerTrainer.Unknown) ?? -1;
+
+    private bool WantsAttention(IEnumerable<Hypothesis> hypotheses, TranslationOptions options) =>
+        options.WithAttention || options.CoveragePenalty > 0 || (options.CopyUnknown && SourceTokenizer is not null && UnknownId is >= 0 and var unknown && hypotheses.Any(h => h.Ids.Contains(unknown)));
+
+    private Translation Finish(Hypothesis hypothesis, int[] source, string? text, float[][]? attention, TranslationOptions options)
+    {
+        var score = hypothesis.Score;
+        if (attention is not null && options.CoveragePenalty > 0)
+            score += options.CoveragePenalty * Enumerable.Range(0, source.Length).Sum(s => Math.Log(Math.Clamp(attention.Sum(row => row[s]), 1e-9, 1)));
+        var said = TargetTokenizer is null ? "" : attention is null || !options.CopyUnknown || SourceTokenizer is null ? TargetTokenizer.Decode(hypothesis.Ids, skipSpecialTokens: true)
+            : TargetTokenizer.Decode(hypothesis.Ids, skipSpecialTokens: true, Copies(hypothesis.Ids, source, text, attention));
+        return new(hypothesis.Ids, said, score, options.WithAttention ? attention : null, []);
+    }
+
+    // What stands for each unknown token: the source word that it attends to most.
+    private Dictionary<int, string> Copies(int[] ids, int[] source, string? text, float[][] attention)
+    {
+        var copies = new Dictionary<int, string>();
+        var encoded = text is null ? null : SourceTokenizer!.Encode(text, addSpecialTokens: false);
+        for (var t = 0; t < ids.Length; t++)
+        {
+            if (ids[t] != UnknownId) continue;
+            var at = Enumerable.Range(0, Math.Max(1, source.Length - 1)).MaxBy(s => attention[t][s]);   // the end token has no word
+            if (encoded is null || at >= encoded.Ids.Length) { copies[t] = SourceTokenizer!.Decode([source[at]]).Trim(); continue; }
+            var word = Enumerable.Range(0, encoded.Ids.Length).Where(i => encoded.WordIds[i] == encoded.WordIds[at]).ToList();
+            copies[t] = text![encoded.Offsets[word[0]].Start..encoded.Offsets[word[^1]].End].Trim();
+        }
+        return copies;
+    }
+
+    // Of each pair [target tokens][source tokens]: one pass over the finished targets. Null: the model has no attention.
+    private float[][][]? Attention(IReadOnlyList<(int[] Source, int[] Target)> pairs)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        Model.eval();
+        var mean = new MeanAttention(Model is RnnSeq2Seq);
+        using (var state = Model.Encode(EncoderDecoder.Padded([.. pairs.Select(p => p.Source)], Model.PadId)))
+            Model.Decode(state, EncoderDecoder.Padded([.. pairs.Select(p => (int[])[Model.BosId, .. p.Target[..^1]])], Model.PadId), mean);
+        if (mean.Sum_BTS is null) return null;
+        using var own = (mean.Sum_BTS / mean.Layers).cpu().contiguous();
+        var (values, targets, sources) = (own.data<float>().ToArray(), own.shape[1], own.shape[2]);
+        return [.. pairs.Select((p, b) => p.Target.Select((_, t) => values.AsSpan((int)((b * targets + t) * sources), p.Source.Length).ToArray()).ToArray())];
+    }
+
+    // A recurrent decoder's attention to the source is layer 0; a Transformer's is -1, -2, …
+    private sealed class MeanAttention(bool isRecurrent) : IActivationSink
+    {
+        public Tensor? Sum_BTS { get; private set; }
+        public int Layers { get; private set; }
+
+        public void Attention(int layer, Tensor probs_BHTS)
+        {
+            if (layer >= 0 != isRecurrent) return;
+            var mean_BTS = probs_BHTS.mean([1L]);
+            Sum_BTS = (Sum_BTS is null ? mean_BTS : Sum_BTS + mean_BTS).MoveToOuterDisposeScope();
+            Layers++;
+        }
+
+        public void Hidden(int index, Tensor x_BTC) { }
     }
 
     /// <summary>The log-probability of each token of a target, given the source and the tokens before it.</summary>
@@ -100,7 +229,7 @@ public sealed class Translator : IDisposable
     public static bool IsAt(string folder)
     {
         var path = Path.Combine(folder, "config.json");
-        return File.Exists(path) && (string?)ModelFolder.ReadConfig(folder)["model_type"] is "lect_rnn" or "lect_transformer";
+        return File.Exists(path) && ModelFolder.EncoderDecoders.Contains((string?)ModelFolder.ReadConfig(folder)["model_type"] ?? "");
     }
 
     /// <inheritdoc/>

@@ -27,7 +27,7 @@ public class TranslationTests
         var greedy = BeamSearch.Search(model, sources, new() { Beams = 1, MaxNewTokens = (int)settings["max_len"]! });
         for (var i = 0; i < sources.Length; i++) Assert.Equal(decode["greedy"]![i]!.AsArray().Select(t => (int)t!), greedy[i][0].Ids);
 
-        var options = new BeamOptions { Beams = (int)settings["beam"]!, MaxNewTokens = (int)settings["max_len"]!, LengthPenalty = (double)settings["alpha"]!, Gnmt = (string)settings["norm"]! == "gnmt", EarlyStopping = true };
+        var options = new BeamOptions { Beams = (int)settings["beam"]!, MaxNewTokens = (int)settings["max_len"]!, LengthPenalty = (double)settings["alpha"]!, Gnmt = (string)settings["norm"]! == "gnmt", Stop = BeamStop.AtOnce };
         var together = BeamSearch.Search(model, sources, options);
         for (var i = 0; i < sources.Length; i++)
         {

@@ -149,4 +149,34 @@ public class TokenizerFixtureTests
         Assert.Equal(json["merges"]!.AsArray().Select(m => m is JsonArray a ? $"{a[0]} {a[1]}" : (string)m!), merges.Select(m => $"{m.Left} {m.Right}"));
         Assert.Equal(json["vocab"]!.AsArray().Select(v => v is JsonArray a ? (string)a[0]! : (string)v!), vocabulary.OrderBy(p => p.Value).Select(p => p.Key));
     }
+
+    [Theory]
+    [InlineData("english-600")]
+    [InlineData("french-500")]
+    public void Trained_unigram_pieces_and_scores_equal_hugging_face(string name)
+    {
+        var json = Fixtures.Json(Fixtures.Path_("tokenizers", "trainers", $"unigram-{name}.json"));
+        var settings = json["settings"]!;
+        var lines = File.ReadAllText(Fixtures.Path_("tokenizers", "trainers", settings["corpus"] + ".txt")).Split('\n');
+        var counts = TokenizerTrainer.UnigramWords(lines, new UnicodeNormalizer(System.Text.NormalizationForm.FormKC), new MetaspacePreTokenizer("▁", "always", split: true));
+        List<(string Text, double Score)> Train(int threads) => new UnigramTrainer
+        {
+            VocabularySize = (int)settings["vocab_size"]!,
+            SpecialTokens = [.. settings["specials"]!.AsArray().Select(s => (string)s!)],
+            ShrinkingFactor = (double)settings["shrinking_factor"]!,
+            MaxPieceLength = (int)settings["max_piece_length"]!,
+            SubIterations = (int)settings["n_sub_iterations"]!,
+            Threads = threads,
+        }.Train(counts);
+        var found = Train(2);
+        Assert.Equal(found, Train(1));
+        var scores = found.ToDictionary(p => p.Text, p => p.Score);
+        var expected = json["pieces"]!.AsArray().Select(p => (Text: (string)p![0]!, Low: (double)p[1]!, High: (double)(p.AsArray().Count > 2 ? p[2]! : p[1]!))).ToList();
+        Assert.Equal(expected.Select(p => p.Text).Order(StringComparer.Ordinal), scores.Keys.Order(StringComparer.Ordinal));
+        foreach (var (text, low, high) in expected)
+        {
+            var tolerance = high - low > 1e-6 ? 0.01 : 1e-6;   // single characters without a score of their own: the library numbers them in hash order
+            Assert.InRange(scores[text], low - tolerance, high + tolerance);
+        }
+    }
 }

@@ -1,0 +1,54 @@
+using System.Text.Json.Nodes;
+using Lect.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect.Testing;
+
+/// <summary>A checkpoint of fixtures/hf with its expected values, compared at the tolerances of that folder's README.md.</summary>
+internal sealed class HuggingFaceFixture(string name)
+{
+    public string Folder { get; } = Fixtures.Path_("hf", name);
+
+    public SafeTensorsFile Tensors => field ??= SafeTensorsFile.Open(Path.Combine(Folder, "expected.safetensors"));
+
+    public JsonNode Json => field ??= Fixtures.Json(Path.Combine(Folder, "expected.json"));
+
+    public static BeamStop Stop(JsonNode early) => early.GetValueKind() switch { System.Text.Json.JsonValueKind.True => BeamStop.AtOnce, System.Text.Json.JsonValueKind.String => BeamStop.WhenNoneCanBeBetter, _ => BeamStop.WhenNoBetter };
+
+    /// <summary>The loss and the gradients of every parameter, which the caller's backward pass has left.</summary>
+    public void CheckGradients(nn.Module model, Tensor loss)
+    {
+        Near.Equal((double)Json["loss"]!["total"]!, loss.Number(), 5e-6, "loss");
+        loss.backward();
+        foreach (var (key, expected) in Json["gradients"]!.AsObject())
+        {
+            var gradient = Part(model, key, p => p.grad!).to(ScalarType.Float64);
+            var (l2, sum) = (gradient.norm().item<double>(), gradient.sum().item<double>());
+            if ((bool?)expected!["zero"] == true) { Assert.True(l2 < 1e-6, key); continue; }
+            Near.Equal((double)expected["l2"]!, l2, 1e-6 + 1e-4 * (double)expected["l2"]!, key + " l2");
+            Near.Equal((double)expected["sum"]!, sum, 1e-4 * (1 + l2), key + " sum");
+        }
+    }
+
+    /// <summary>What 20 steps of training leave.</summary>
+    public void CheckParameters(nn.Module model)
+    {
+        foreach (var (key, expected) in Json["training"]!["parameters"]!.AsObject().Where(p => (bool?)p.Value!["stable"] != false))
+        {
+            var p = Part(model, key, p => p).detach().to(ScalarType.Float64);
+            Near.Equal((double)expected!["l2"]!, p.norm().item<double>(), 2e-4, key + " l2");
+            Near.Equal((double)expected["sum"]!, p.sum().item<double>(), 1e-3, key + " sum");
+        }
+    }
+
+    // "name" or "name[from:to]".
+    private static Tensor Part(nn.Module model, string key, Func<Tensor, Tensor> of)
+    {
+        var cut = key.IndexOf('[', StringComparison.Ordinal);
+        var whole = of(model.named_parameters().First(p => p.name == (cut < 0 ? key : key[..cut])).parameter);
+        if (cut < 0) return whole;
+        var ends = key[(cut + 1)..^1].Split(':').Select(long.Parse).ToArray();
+        return whole.narrow(0, ends[0], ends[1] - ends[0]);
+    }
+}
