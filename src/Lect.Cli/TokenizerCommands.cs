@@ -74,7 +74,7 @@ internal static class TokenizerCommands
         var command = new Command("train", "Learn a vocabulary. Example: lect tokenizer train --size 8000 --out my-tokenizer");
         var input = new Option<string[]>("--input") { Description = "Text files, one document a line; by default the documentation of the .NET SDK (its training split)", AllowMultipleArgumentsPerToken = true };
         var size = new Option<int>("--size") { Description = "Number of tokens", DefaultValueFactory = _ => 8000 };
-        var kind = new Option<string>("--kind") { Description = "bpe (bytes), char or word", DefaultValueFactory = _ => "bpe" };
+        var kind = new Option<string>("--kind") { Description = "bpe (bytes), unigram, char or word", DefaultValueFactory = _ => "bpe" };
         var output = new Option<string>("--out") { Description = "Folder to write", Required = true };
         foreach (var option in (Option[])[input, size, kind, output]) command.Add(option);
         command.SetAction(int (parsed) =>
@@ -86,7 +86,8 @@ internal static class TokenizerCommands
                 "bpe" => TokenizerTrainer.ByteLevelBpe(texts, parsed.GetValue(size)),
                 "char" => TokenizerTrainer.Characters(texts),
                 "word" => TokenizerTrainer.Words(texts, parsed.GetValue(size)),
-                var other => throw new InvalidDataException($"Found --kind {other}. Expected bpe, char or word."),
+                "unigram" => TokenizerTrainer.Unigram(texts, parsed.GetValue(size)),
+                var other => throw new InvalidDataException($"Found --kind {other}. Expected bpe, unigram, char or word."),
             };
             tokenizer.Save(parsed.GetValue(output)!);
             Report(tokenizer, parsed.GetValue(output)!, heldOut: corpus is null ? null : [.. corpus[CorpusSplit.Validation]]);

@@ -77,5 +77,5 @@ internal static class TrainCommands
     }
 
     private static string Summary(RunState state, string folder, string recipe) => $"done: {state.Step} steps, {state.Tokens:N0} tokens; "
-        + (state.BestStep >= 0 ? FormattableString.Invariant($"best validation loss {state.Best:0.0000} at step {state.BestStep}; ") : "") + $"model in {folder}\nNext: " + (recipe == "gpt" ? $"lect generate --model {folder} --temperature 0.8 \"The \"" : $"lect translate --model {folder} TEXT");
+        + (state.BestStep >= 0 ? FormattableString.Invariant($"best validation {(state.Best < 0 ? $"BLEU {-state.Best:0.00}" : $"loss {state.Best:0.0000}")} at step {state.BestStep}; ") : "") + $"model in {folder}\nNext: " + (recipe == "gpt" ? $"lect generate --model {folder} --temperature 0.8 \"The \"" : $"lect translate --model {folder} TEXT");
 }

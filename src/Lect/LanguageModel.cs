@@ -82,7 +82,7 @@ public sealed class LanguageModel : IDisposable
             },
             Decoding = new()
             {
-                MaxNewTokens = (int?)json["max_new_tokens"] ?? ((int?)json["max_length"] is { } most && config["is_encoder_decoder"] is not null ? most - 1 : 64),   // a target's first token is the start
+                MaxNewTokens = (int?)json["max_new_tokens"] ?? ((int?)json["max_length"] is { } most && ModelFolder.EncoderDecoders.Contains((string?)config["model_type"] ?? "") ? most - 1 : 64),   // a target's first token is the start
                 Sample = sample,
                 Temperature = (double?)json["temperature"] ?? 1,
                 TopK = (int?)json["top_k"] ?? (sample ? 50 : 0),

@@ -161,6 +161,13 @@ public static class ModelFolder
         File.Move(path + ".tmp", path, overwrite: true);
     }
 
+    /// <summary>Copies a file whole or not at all.</summary>
+    public static void CopyFile(string from, string to)
+    {
+        File.Copy(from, to + ".tmp", overwrite: true);
+        File.Move(to + ".tmp", to, overwrite: true);
+    }
+
     /// <summary>Number of parameters of a configuration, counted without allocating them.</summary>
     public static long CountParameters(JsonObject config)
     {

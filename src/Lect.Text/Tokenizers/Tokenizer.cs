@@ -174,6 +174,9 @@ public sealed class Tokenizer
     /// <exception cref="InvalidDataException">The file is missing, damaged, or uses a component that this version does not know.</exception>
     public static Tokenizer Load(string path) => TokenizerFile.Load(path);
 
+    /// <summary>The files that a folder's tokenizer may be in.</summary>
+    public static IReadOnlyList<string> Files => TokenizerFile.Files;
+
     /// <summary>Opens the tokenizer of a model folder; null where it has none.</summary>
     /// <exception cref="InvalidDataException">It has one that cannot be read.</exception>
     public static Tokenizer? LoadIfThere(string folder) => TokenizerFile.IsIn(folder) ? Load(folder) : null;

@@ -13,6 +13,8 @@ internal static class TokenizerFile
 
     private static readonly string[] s_sentencePiece = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model"];
 
+    public static IReadOnlyList<string> Files { get; } = ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", .. s_sentencePiece];
+
     private static string? SentencePieceIn(string folder) => s_sentencePiece.Select(f => Path.Combine(folder, f)).FirstOrDefault(File.Exists);
 
     /// <summary>Whether a folder holds a tokenizer.</summary>
@@ -231,7 +233,7 @@ internal static class TokenizerFile
         Write(Path.Combine(folder, "tokenizer.json"), json.ToJsonString(s_indented));
     }
 
-    public static void SaveFile(Tokenizer tokenizer, string path) => Write(path, ToJson(tokenizer).ToJsonString(s_indented));
+    public static void SaveFile(Tokenizer tokenizer, string path) => Write(path, tokenizer.SentencePiece is not null ? throw new InvalidOperationException("A SentencePiece model has no tokenizer.json.") : ToJson(tokenizer).ToJsonString(s_indented));
 
     // What transformers needs beside tokenizer.json to open the folder.
     private static JsonObject Configuration(Tokenizer tokenizer)

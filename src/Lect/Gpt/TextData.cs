@@ -3,25 +3,26 @@ using Lect.Text;
 namespace Lect;
 
 /// <summary>The keys of <c>tokenizer</c>.</summary>
-public sealed record TokenizerConfig
+public record TokenizerConfig
 {
     /// <summary>A tokenizer.json, or a folder that holds a tokenizer.</summary>
     public string? Path { get; init; }
-    /// <summary>A new one, learned from the training split: <c>bpe</c> (bytes), <c>char</c> or <c>word</c>. <value>bpe</value></summary>
+    /// <summary>A new one, learned from the training split: <c>bpe</c> (bytes), <c>unigram</c>, <c>char</c> or <c>word</c>. <value>bpe</value></summary>
     public string? Kind { get; init; }
     /// <summary>Tokens of a new one (not for char). <value>8000</value></summary>
     public int? Size { get; init; }
 
-    internal IEnumerable<string> Faults()
+    internal virtual IEnumerable<string> Faults()
     {
         if (Path is not null && (Kind is not null || Size is not null)) yield return "tokenizer: found path together with kind or size, expected a tokenizer that is there, or one to learn";
-        if (Kind is not (null or "bpe" or "char" or "word")) yield return $"tokenizer.kind = '{Kind}': expected bpe, char or word";
+        if (Kind is not (null or "bpe" or "unigram" or "char" or "word")) yield return $"tokenizer.kind = '{Kind}': expected bpe, unigram, char or word";
         if (Kind == "char" && Size is not null) yield return $"tokenizer.size = {Size}: a char tokenizer has as many tokens as there are characters; leave the key away";
     }
 
     /// <summary>Learns the vocabulary from texts.</summary>
-    public Tokenizer Train(IEnumerable<string> texts) => Kind switch
+    public virtual Tokenizer Train(IEnumerable<string> texts) => Kind switch
     {
+        "unigram" => TokenizerTrainer.Unigram(texts, Size ?? 8000),
         "char" => TokenizerTrainer.Characters(texts),
         "word" => TokenizerTrainer.Words(texts, Size ?? 8000),
         _ => TokenizerTrainer.ByteLevelBpe(texts, Size ?? 8000),

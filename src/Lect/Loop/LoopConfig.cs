@@ -42,6 +42,8 @@ public abstract record LoopConfig
     public long EvalEvery { get; init; } = 250;
     /// <summary>Stops after so many evaluations in a row that were no better than the best; 0: never. <value>0</value></summary>
     public long Patience { get; init; }
+    /// <summary>At the end the mean of the last so many checkpoints' weights is tried, and taken where it is better than the best of them; 0: not. <value>0</value></summary>
+    public int Average { get; init; }
     /// <summary>Steps between checkpoints; 0: at the end (and where training is interrupted) only. <value>250</value></summary>
     public long CheckpointEvery { get; init; } = 250;
     /// <summary><c>fp32</c>, <c>bf16</c> (products only) or <c>auto</c>: what this machine is faster with, measured at start.</summary>
@@ -74,6 +76,7 @@ public abstract record LoopConfig
         if (LogEvery < 1) yield return $"train.log_every = {LogEvery}: expected at least 1";
         if (EvalEvery < 0 || CheckpointEvery < 0) yield return $"train.eval_every = {EvalEvery}, train.checkpoint_every = {CheckpointEvery}: expected 0 (never) or more";
         if (Patience < 0 || (Patience > 0 && EvalEvery == 0)) yield return $"train.patience = {Patience}: expected 0, or more with train.eval_every above 0";
+        if (Average is < 0 or 1 || (Average > 0 && (EvalEvery == 0 || CheckpointEvery == 0))) yield return $"train.average = {Average}: expected 0, or 2 and more with train.eval_every and train.checkpoint_every above 0";
         if (WeightDecay < 0 || Clip < 0 || Epsilon <= 0) yield return FormattableString.Invariant($"train.weight_decay = {WeightDecay}, train.clip = {Clip}, train.epsilon = {Epsilon}: expected none below 0");
         if (Beta1 is < 0 or >= 1 || Beta2 is < 0 or >= 1) yield return FormattableString.Invariant($"train.beta1 = {Beta1}, train.beta2 = {Beta2}: expected at least 0 and less than 1");
         if (Steps is null or >= 1) foreach (var fault in Rates.Faults()) yield return fault;

@@ -11,7 +11,7 @@ namespace Lect;
 /// <param name="Step">Optimizer steps taken.</param>
 /// <param name="Tokens">Tokens seen.</param>
 /// <param name="BestStep">The step of the best evaluation; -1 before the first.</param>
-/// <param name="Best">Its figure, lower is better.</param>
+/// <param name="Best">Its figure, lower is better (the negative of one whose highest value is best).</param>
 public sealed record RunState(long Step, long Tokens, long BestStep, double Best)
 {
     /// <summary>Nothing done yet.</summary>
@@ -151,12 +151,13 @@ public sealed class RunFolder : IDisposable
             if (Parse(line) is { } json) yield return json;
     }
 
-    /// <summary>Writes a checkpoint; keeps the last two and that of the best evaluation.</summary>
+    /// <summary>Writes a checkpoint; keeps the last ones and that of the best evaluation.</summary>
     /// <param name="state">Where the run stands.</param>
     /// <param name="saveModel">Writes the model into a folder.</param>
     /// <param name="optimizer">Its moments.</param>
+    /// <param name="keep">How many of the last are kept.</param>
     /// <exception cref="IOException">It cannot be written; the checkpoints before it are untouched.</exception>
-    public void Checkpoint(RunState state, Action<string> saveModel, AdamW optimizer)
+    public void Checkpoint(RunState state, Action<string> saveModel, AdamW optimizer, int keep = 2)
     {
         var folder = System.IO.Path.Combine(Path, "checkpoints", $"step-{state.Step:000000}");
         if (Directory.Exists(folder)) return;   // written by the evaluation of the same step, or before a kill
@@ -175,7 +176,7 @@ public sealed class RunFolder : IDisposable
             if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
             throw new IOException($"The checkpoint of step {state.Step} could not be written: {e.Message} {(Checkpoints is [.., var last] ? $"The last whole one is {last}. Free space and go on with --resume." : "There is none before it. Free space and begin again with --resume.")}", e);
         }
-        foreach (var old in Checkpoints.SkipLast(2).Where(c => StepOf(c) != state.BestStep))
+        foreach (var old in Checkpoints.SkipLast(keep).Where(c => StepOf(c) != state.BestStep))
         {
             Directory.Move(old, temporary);   // a kill leaves no half of it under its name
             Directory.Delete(temporary, recursive: true);

@@ -18,8 +18,10 @@ public sealed record Training<TBatch>
     public required Func<TBatch, long> Labels { get; init; }
     /// <summary>scale * the sum of a micro-batch's losses, a scalar.</summary>
     public required Func<TBatch, double, Tensor> Loss { get; init; }
-    /// <summary>Figures of the validation split by name, the one that decides first (lower is better); null: no evaluation.</summary>
+    /// <summary>Figures of the validation split by name, the one that decides first; null: no evaluation.</summary>
     public Func<IReadOnlyList<(string Name, double Value)>>? Evaluate { get; init; }
+    /// <summary>The figure whose highest value is the best evaluation; null: the first one's lowest.</summary>
+    public string? HighestOf { get; init; }
     /// <summary>A text to look at after an evaluation.</summary>
     public Func<string>? Sample { get; init; }
     /// <summary>Writes the model folder.</summary>
@@ -82,11 +84,41 @@ public static class TrainLoop
                 if (state.Step % config.LogEvery == 0 || last) LogStep(loss, norm, rate);
                 var best = (Due(config.EvalEvery) || (last && config.EvalEvery > 0)) && Evaluate();
                 last |= IsOutOfPatience;
-                if (best || last || Due(config.CheckpointEvery) || stop.IsCancellationRequested) run.Checkpoint(state, training.Save, optimizer);
+                if (best || last || Due(config.CheckpointEvery) || stop.IsCancellationRequested) run.Checkpoint(state, training.Save, optimizer, Math.Max(2, config.Average));
                 Publish(last);
                 if (!last) stop.ThrowIfCancellationRequested();
             }
+            if (config.Average > 1) PublishAverage();
             return state;
+        }
+
+        // The mean of the last checkpoints' weights (Vaswani et al. 2017, section 6.1) is the model where it is better than the best of them.
+        private void PublishAverage()
+        {
+            var checkpoints = run.Checkpoints.TakeLast(config.Average).ToList();
+            if (checkpoints.Count < 2 || training.Evaluate is null) return;
+            using var scope = NewDisposeScope();
+            using var noGrad = no_grad();
+            var tensors = training.Model.named_parameters().Select(p => (Tensor)p.parameter).Concat(training.Model.named_buffers().Select(b => b.buffer)).ToList();
+            var sums = tensors.Select(t => zeros_like(t)).ToList();
+            foreach (var checkpoint in checkpoints)
+            {
+                ModelFolder.LoadWeights(training.Model, Weights.Open(checkpoint), checkpoint);
+                for (var i = 0; i < sums.Count; i++) sums[i].add_(tensors[i]);
+            }
+            for (var i = 0; i < sums.Count; i++) tensors[i].copy_(sums[i] / checkpoints.Count);
+            training.Model.eval();
+            var figures = training.Evaluate();
+            if (Decides(figures) < state.Best) training.Save(run.Path);
+            if (!RunFolder.ReadMetrics(run.Path).Any(l => l["averaged"] is not null)) LogFigures(new() { ["step"] = state.Step, ["averaged"] = (double)checkpoints.Count }, figures);
+        }
+
+        private double Decides(IReadOnlyList<(string Name, double Value)> figures) => training.HighestOf is { } name ? -figures.First(f => f.Name == name).Value : figures[0].Value;
+
+        private void LogFigures(JsonObject line, IReadOnlyList<(string Name, double Value)> figures)
+        {
+            foreach (var (name, value) in figures) line[name] = double.IsFinite(value) ? value : null;
+            Log(line);
         }
 
         // A function of the state, so that a run that ended this way has ended for good.
@@ -137,9 +169,9 @@ public static class TrainLoop
             var figures = training.Evaluate();
             var line = new JsonObject { ["step"] = state.Step };
             if (double.IsNaN(figures[0].Value)) throw new ArithmeticException($"Found a {figures[0].Name} that is no number at step {state.Step}. {Advice}");
+            var isBest = Decides(figures) < state.Best;
+            if (isBest) state = state with { Best = Decides(figures), BestStep = state.Step };
             foreach (var (name, value) in figures) line[name] = double.IsFinite(value) ? value : null;
-            var isBest = figures[0].Value < state.Best;
-            if (isBest) state = state with { Best = figures[0].Value, BestStep = state.Step };
             if (training.Sample?.Invoke() is { } sample) line["sample"] = sample;
             Log(line);
             return isBest;

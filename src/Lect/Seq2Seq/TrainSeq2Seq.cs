@@ -8,28 +8,27 @@ using static TorchSharp.torch;
 
 namespace Lect;
 
-/// <summary>The keys of <c>tokenizer</c> for pairs.</summary>
-public sealed record PairTokenizerConfig
+/// <summary>The keys of <c>tokenizer</c> for pairs; one that is there (<c>path</c>) is for both sides.</summary>
+public sealed record PairTokenizerConfig : TokenizerConfig
 {
-    /// <summary><c>word</c>, <c>char</c> or <c>bpe</c> (bytes). <value>bpe</value></summary>
-    public string? Kind { get; init; }
-    /// <summary>Tokens at most. <value>8000</value></summary>
-    public int? Size { get; init; }
     /// <summary>Words that occur less often are unknown (word only). <value>2</value></summary>
-    public int MinFrequency { get; init; } = 2;
+    public int? MinFrequency { get; init; }
     /// <summary>One vocabulary for both sides; a Transformer's is always one.</summary>
     public bool Joint { get; init; }
 
-    internal IEnumerable<string> Faults()
+    internal override IEnumerable<string> Faults()
     {
-        if (Kind is not (null or "bpe" or "char" or "word")) yield return $"tokenizer.kind = '{Kind}': expected bpe, char or word";
+        foreach (var fault in base.Faults()) yield return fault;
         if (MinFrequency < 1) yield return $"tokenizer.min_frequency = {MinFrequency}: expected at least 1";
+        if (MinFrequency is not null && Kind != "word") yield return $"tokenizer.min_frequency = {MinFrequency}: only a vocabulary of words (kind: word) has it";
     }
 
-    internal Tokenizer Train(IEnumerable<string> texts) => Kind switch
+    /// <inheritdoc/>
+    public override Tokenizer Train(IEnumerable<string> texts) => Kind switch
     {
         "char" => TokenizerTrainer.Characters(texts, specialTokens: TrainSeq2Seq.SpecialTokens),
-        "word" => TokenizerTrainer.Words(texts, Size ?? 1_000_000, specialTokens: TrainSeq2Seq.SpecialTokens, minFrequency: MinFrequency),
+        "word" => TokenizerTrainer.Words(texts, Size ?? 1_000_000, specialTokens: TrainSeq2Seq.SpecialTokens, minFrequency: MinFrequency ?? 2),
+        "unigram" => TokenizerTrainer.Unigram(texts, Size ?? 8000, TrainSeq2Seq.SpecialTokens),
         _ => TokenizerTrainer.ByteLevelBpe(texts, Size ?? 8000, TrainSeq2Seq.SpecialTokens),
     };
 }
@@ -47,6 +46,8 @@ public sealed record PairTrain : LoopConfig
     public double? Dropout { get; init; }
     /// <summary>Validation sentences that are translated (greedily) for BLEU; 0: none. <value>500</value></summary>
     public int EvalSentences { get; init; } = 500;
+    /// <summary>What the best evaluation is: the lowest <c>val_loss</c> or the highest <c>bleu</c>. <value>val_loss</value></summary>
+    public string Best { get; init; } = "val_loss";
 
     /// <inheritdoc/>
     protected internal override IEnumerable<string> Faults()
@@ -54,6 +55,8 @@ public sealed record PairTrain : LoopConfig
         foreach (var fault in base.Faults()) yield return fault;
         if (BatchSize is not null && BatchTokens is not null) yield return "train: found both batch_size and batch_tokens, expected one of them";
         if (BatchSize < 1 || BatchTokens < 1 || EvalSentences < 0) yield return "train: found a batch_size or batch_tokens below 1, or eval_sentences below 0";
+        if (Best is not ("val_loss" or "bleu")) yield return $"train.best = '{Best}': expected val_loss or bleu";
+        if (Best == "bleu" && EvalSentences == 0) yield return "train.best = 'bleu' with train.eval_sentences = 0: expected sentences to translate";
         if (LabelSmoothing is < 0 or >= 1) yield return FormattableString.Invariant($"train.label_smoothing = {LabelSmoothing}: expected at least 0 and less than 1");
         if (Dropout is < 0 or >= 1) yield return FormattableString.Invariant($"train.dropout = {Dropout}: expected at least 0 and less than 1");
     }
@@ -70,8 +73,8 @@ public sealed record TrainSeq2SeqConfig : IRecipeConfig
     public PairTokenizerConfig Tokenizer { get; init; } = new();
     /// <summary>The pairs.</summary>
     public PairDataConfig Data { get; init; } = new();
-    /// <summary>Keys of the architecture's config.json.</summary>
-    [KeysOf(typeof(RnnConfig), "d_model", "heads", "encoder_layers", "decoder_layers", "ff", "activation", "norm_first", "norm", "norm_eps", "positions")]
+    /// <summary><c>path</c> (a folder to continue from, one of Marian's too), or keys of the architecture's config.json.</summary>
+    [KeysOf(typeof(RnnConfig), "path", "d_model", "heads", "encoder_layers", "decoder_layers", "ff", "activation", "norm_first", "norm", "norm_eps", "positions")]
     public Dictionary<string, object?> Model { get; init; } = [];
     /// <summary>The loop.</summary>
     public PairTrain Train { get; init; } = new();
@@ -83,6 +86,9 @@ public sealed record TrainSeq2SeqConfig : IRecipeConfig
     public TrainSeq2SeqConfig Validate()
     {
         var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
+        if (Model.TryGetValue("path", out var path) && path is not string { Length: > 0 }) faults.Add($"model.path = {path}: expected a folder's name (in quotes where it looks like a number)");
+        if (Model.ContainsKey("path") && Model.Count > 1) faults.Add($"model.{Model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration");
+        if (Model.ContainsKey("path") && (Tokenizer.Path ?? Tokenizer.Kind) is not null) faults.Add("tokenizer: a model that is continued (model.path) keeps its own");
         if (Recipe is not ("seq2seq" or "transformer")) faults.Add($"recipe = '{Recipe}': expected seq2seq or transformer");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
@@ -92,6 +98,8 @@ public sealed record TrainSeq2SeqConfig : IRecipeConfig
 public static class TrainSeq2Seq
 {
     internal static IReadOnlyList<string> SpecialTokens { get; } = ["<pad>", "<s>", "</s>", "<unk>"];
+
+    private static readonly string[] s_padding = ["<pad>", "[PAD]"], s_ends = ["</s>", "<eos>", "[SEP]"], s_begins = ["<s>", "<bos>", "[CLS]", .. s_padding];
 
     /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in.</summary>
     /// <param name="config">What to do.</param>
@@ -104,14 +112,20 @@ public static class TrainSeq2Seq
     {
         config = config.Validate();
         static string? Full(string? path) => path is null ? null : Path.GetFullPath(path);
-        config = config with { Data = config.Data with { Path = Full(config.Data.Path), TargetPath = Full(config.Data.TargetPath), ValidationPath = Full(config.Data.ValidationPath), ValidationTargetPath = Full(config.Data.ValidationTargetPath) } };
+        var keys = new Dictionary<string, object?>(config.Model);
+        if (keys.GetValueOrDefault("path") is string from) keys["path"] = Full(from);
+        config = config with { Model = keys, Tokenizer = config.Tokenizer with { Path = Full(config.Tokenizer.Path) }, Data = config.Data with { Path = Full(config.Data.Path), TargetPath = Full(config.Data.TargetPath), ValidationPath = Full(config.Data.ValidationPath), ValidationTargetPath = Full(config.Data.ValidationTargetPath) } };
         TorchNative.Load();
         using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         note?.Invoke($"reading {config.Data.Describe}");
-        var texts = config.Data.Read(config.Seed).Where(p => p.Split != CorpusSplit.Test && p.Source.Length > 0 && p.Target.Length > 0).ToLookup(p => p.Split);
-        var (source, target) = Tokenizers(config, folder, [.. texts[CorpusSplit.Train]]);
+        var empty = 0;
+        var texts = config.Data.Read(config.Seed).Where(p => p.Split != CorpusSplit.Test && !IsEmpty(p)).ToLookup(p => p.Split);
+        bool IsEmpty(TextPair p) => (string.IsNullOrWhiteSpace(p.Source) || string.IsNullOrWhiteSpace(p.Target)) && ++empty > 0;
+        if (empty > 0) note?.Invoke($"{empty:N0} pairs with an empty side are left out");
+        var vocabulary = Path.Combine(folder, "data");
+        var (source, target) = Tokenizers(config, vocabulary, [.. texts[CorpusSplit.Train]]);
         using var translator = new Translator(Model(config, source, target), source, target);
         var (model, unseen) = (translator.Model, texts[CorpusSplit.Validation].ToList());
         var train = Encoded(texts[CorpusSplit.Train], translator, config.Data.MaxLength, note);
@@ -131,7 +145,8 @@ public static class TrainSeq2Seq
             Loss = (b, scale) => Loss(model, b, scale, config.Train.LabelSmoothing, compute),
             Evaluate = validation.Count == 0 ? null : () => Evaluate(translator, validation, unseen, config.Train.EvalSentences),
             Sample = validation.Count == 0 ? null : () => Sample(translator, unseen),
-            Save = to => Save(model, source, target, to),
+            HighestOf = config.Train.Best == "bleu" ? "bleu" : null,
+            Save = to => Save(model, vocabulary, to),
         }, config.Train, config.Seed, run, report, stop);
     }
 
@@ -145,28 +160,40 @@ public static class TrainSeq2Seq
         return model.Loss(source_BS, target_BT, gold_BT, scale, smoothing).MoveToOuterDisposeScope();
     }
 
+    // A folder of their own, in the layout of the model folder, which gets copies.
     private static (Tokenizer Source, Tokenizer Target) Tokenizers(TrainSeq2SeqConfig config, string folder, IReadOnlyList<TextPair> train)
     {
-        var (source, target) = (Path.Combine(folder, "data", Translator.SourceTokenizerFile), Path.Combine(folder, "data", Translator.TargetTokenizerFile));
-        if (File.Exists(source) && File.Exists(target)) return (Tokenizer.Load(source), Tokenizer.Load(target));   // of an earlier start of this run
-        Tokenizer left, right;
-        if (config.Tokenizer.Joint || config.Recipe == "transformer") left = right = config.Tokenizer.Train(train.SelectMany(p => new[] { p.Source, p.Target }));
-        else (left, right) = (config.Tokenizer.Train(train.Select(p => p.Source)), config.Tokenizer.Train(train.Select(p => p.Target)));
-        Directory.CreateDirectory(Path.Combine(folder, "data"));
-        left.SaveFile(source);
-        right.SaveFile(target);
-        return (left, right);
+        if (Translator.Tokenizers(folder) is ({ } source, { } target)) return (source, target);   // of an earlier start of this run
+        Directory.CreateDirectory(folder);
+        if (config.Model.GetValueOrDefault("path") is string path)
+        {
+            foreach (var file in Translator.TokenizerFiles.Append("generation_config.json").Where(f => File.Exists(Path.Combine(path, f)))) File.Copy(Path.Combine(path, file), Path.Combine(folder, file), overwrite: true);
+            return Translator.Tokenizers(folder) is ({ } left, { } right) ? (left, right) : throw new InvalidDataException($"Found no tokenizer in {path}. Expected the folder of a whole model.");
+        }
+        if (config.Tokenizer.Path is not null || config.Tokenizer.Joint || config.Recipe == "transformer")
+        {
+            var joint = config.Tokenizer.Path is { } own ? Tokenizer.Load(own) : config.Tokenizer.Train(train.SelectMany(p => new[] { p.Source, p.Target }));
+            joint.Save(folder);
+            return (joint, joint);
+        }
+        var (first, second) = (config.Tokenizer.Train(train.Select(p => p.Source)), config.Tokenizer.Train(train.Select(p => p.Target)));
+        first.SaveFile(Path.Combine(folder, Translator.SourceTokenizerFile));
+        second.SaveFile(Path.Combine(folder, Translator.TargetTokenizerFile));
+        return (first, second);
     }
 
     private static EncoderDecoder Model(TrainSeq2SeqConfig config, Tokenizer source, Tokenizer target)
     {
+        var device = Devices.Choose(config.Train.Device);
+        if (config.Model.GetValueOrDefault("path") is string path) return ModelFolder.LoadEncoderDecoder(path, device, config.Train.Dropout);
         var json = JsonSerializer.SerializeToNode(config.Model)!.AsObject();
-        (json["pad_token_id"], json["bos_token_id"], json["eos_token_id"]) = (0, 1, 2);
+        foreach (var (key, names) in new[] { ("pad_token_id", s_padding), ("eos_token_id", s_ends), ("bos_token_id", s_begins) })
+            json[key] = names.Select(source.IdOf).FirstOrDefault(id => id is not null) ?? throw new InvalidDataException($"Found none of the tokens {string.Join(", ", names)} in {config.Tokenizer.Path}. Expected tokens for padding, the end and the beginning, or tokenizer.kind to learn a vocabulary.");
         if (config.Train.Dropout is { } dropout) json["dropout"] = dropout;
         json["model_type"] = config.Recipe == "transformer" ? "lect_transformer" : "lect_rnn";
         if (config.Recipe == "transformer") json["vocab_size"] = source.VocabularySize;
         else (json["source_vocab_size"], json["target_vocab_size"]) = (source.VocabularySize, target.VocabularySize);
-        var model = ModelFolder.CreateEncoderDecoder(json, Devices.Choose(config.Train.Device), "model");
+        var model = ModelFolder.CreateEncoderDecoder(json, device, "model");
         model.Initialize(config.Seed);
         return model;
     }
@@ -211,7 +238,7 @@ public static class TrainSeq2Seq
         var figures = new List<(string, double)> { ("val_loss", loss / tokens), ("perplexity", Math.Exp(loss / tokens)) };
         if (sentences == 0) return figures;
         var some = texts.Take(sentences).ToList();
-        var translations = translator.Translate([.. some.Select(p => p.Source)], new() { Beams = 1, BatchSize = 64 });
+        var translations = translator.Translate([.. some.Select(p => p.Source)], new() { Beams = 1, BatchSize = 64, CopyUnknown = false });
         figures.Add(("bleu", new Bleu { Tokenize = "none" }.Corpus([.. translations.Select(t => t.Text)], [.. some.Select(p => (IReadOnlyList<string>)[Reference(translator, p.Target)])]).Value));
         return figures;
     }
@@ -222,18 +249,13 @@ public static class TrainSeq2Seq
     private static string Sample(Translator translator, IReadOnlyList<TextPair> texts)
     {
         var some = texts.Take(3).ToList();
-        var translations = translator.Translate([.. some.Select(p => p.Source)], new() { Beams = 1 });
+        var translations = translator.Translate([.. some.Select(p => p.Source)], new() { Beams = 1, CopyUnknown = false });
         return string.Join('\n', some.Zip(translations, (p, t) => $"{p.Source}\n  -> {t.Text}\n  == {p.Target}"));
     }
 
-    private static void Save(EncoderDecoder model, Tokenizer source, Tokenizer target, string folder)
+    private static void Save(EncoderDecoder model, string vocabulary, string folder)
     {
         ModelFolder.Save(model, folder);
-        if (ReferenceEquals(source, target)) source.Save(folder);
-        else
-        {
-            source.SaveFile(Path.Combine(folder, Translator.SourceTokenizerFile));
-            target.SaveFile(Path.Combine(folder, Translator.TargetTokenizerFile));
-        }
+        foreach (var file in Directory.GetFiles(vocabulary)) ModelFolder.CopyFile(file, Path.Combine(folder, Path.GetFileName(file)));
     }
 }

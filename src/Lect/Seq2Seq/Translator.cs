@@ -82,6 +82,9 @@ public sealed class Translator : IDisposable
         return new(model, source, target, ReadDefaults(folder, model));
     }
 
+    /// <summary>The files that a folder's tokenizers may be in.</summary>
+    internal static IEnumerable<string> TokenizerFiles => [.. Tokenizer.Files, SourceTokenizerFile, TargetTokenizerFile, .. MarianTokenizers.Files];
+
     /// <summary>The tokenizers of a folder; null where it has none.</summary>
     internal static (Tokenizer? Source, Tokenizer? Target) Tokenizers(string folder)
     {

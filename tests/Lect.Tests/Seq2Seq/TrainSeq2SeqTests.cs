@@ -54,6 +54,67 @@ public sealed class TrainSeq2SeqTests : IDisposable
     }
 
     [Fact]
+    public void The_mean_of_the_last_checkpoints_is_taken_where_it_is_better_and_bleu_may_decide()
+    {
+        var config = Config("transformer", "train.steps=60", "train.eval_every=10", "train.checkpoint_every=10", "train.average=4", "train.best=bleu", "train.lr=2e-2", "train.schedule=constant");
+        var state = TrainSeq2Seq.Run(config, Out("run"));
+        var lines = RunFolder.ReadMetrics(Out("run")).Where(l => l.ContainsKey("bleu")).ToList();
+        var (single, mean) = (lines.Where(l => l["averaged"] is null).Max(l => (double)l["bleu"]!), lines.Single(l => l["averaged"] is not null));
+        Assert.Equal(single, -state.Best, 1e-9);
+        Assert.Equal(4, (int)mean["averaged"]!);
+        var last = Directory.GetDirectories(Path.Combine(Out("run"), "checkpoints")).OrderBy(c => c, StringComparer.Ordinal).TakeLast(4).Select(c => SafeTensorsFile.Open(Path.Combine(c, "model.safetensors"))).ToList();
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        var (key, root) = ("transformer.encoder.layers.0.linear1.weight", SafeTensorsFile.Open(Path.Combine(Out("run"), "model.safetensors")));
+        var average = last.Select(c => c.Load(key)).Aggregate((a, b) => a + b) / 4;
+        var isMean = (average - root.Load(key)).abs().max().Number() < 1e-6;
+        Assert.Equal((double)mean["bleu"]! > single, isMean);
+        // A finished run that is resumed stays as it is.
+        var bytes = File.ReadAllBytes(Path.Combine(Out("run"), "model.safetensors"));
+        TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(Out("run"), []), Out("run"));
+        Assert.Equal(bytes, File.ReadAllBytes(Path.Combine(Out("run"), "model.safetensors")));
+        Assert.Equal(lines.Count, RunFolder.ReadMetrics(Out("run")).Count(l => l.ContainsKey("bleu")));
+        Assert.Contains("train.average = 1", Assert.Throws<InvalidDataException>(Config("seq2seq", "train.steps=1", "train.average=1").Validate).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_marian_model_is_fine_tuned_with_its_own_tokenizers()
+    {
+        Directory.CreateDirectory(Out("marian"));
+        foreach (var file in MarianTokenizers.Files) File.Copy(Fixtures.Path_("tokenizers", "marian", file), Path.Combine(Out("marian"), file));
+        File.WriteAllText(Path.Combine(Out("marian"), "generation_config.json"), """{"num_beams": 3, "max_length": 20, "bad_words_ids": [[878]], "forced_eos_token_id": 0, "eos_token_id": 0}""");
+        using (var fresh = new Marian(new() { VocabSize = 879, DModel = 32, EncoderLayers = 1, DecoderLayers = 1, EncoderAttentionHeads = 2, DecoderAttentionHeads = 2, EncoderFfnDim = 64, DecoderFfnDim = 64, MaxPositionEmbeddings = 64, PadTokenId = 878, DecoderStartTokenId = 878, ScaleEmbedding = true }))
+        {
+            fresh.Initialize(1);
+            ModelFolder.Save(fresh, Out("marian"));
+        }
+        File.WriteAllText(Out("pairs.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Range(0, 40).Select(i => i % 2 == 0 ? "Good morning.\tBonjour.\n" : "Thank you very much.\tMerci beaucoup.\n")));
+        var config = RunFile.Load<TrainSeq2SeqConfig>(null, [$"model.path={Out("marian")}", $"data.path={Out("pairs.tsv")}", "data.validation=0", "train.steps=120", "train.batch_size=8", "train.lr=5e-3", "train.weight_decay=0", "train.dropout=0", "train.eval_every=0", "train.precision=fp32"]) with { Recipe = "transformer" };
+        TrainSeq2Seq.Run(config, Out("run"));
+        using var translator = Translator.Load(Out("run"));
+        Assert.Equal((3, 19, 0), (translator.Defaults.Beams, translator.Defaults.MaxNewTokens, translator.Defaults.ForcedEosTokenId));
+        Assert.Equal(["Bonjour.", "Merci beaucoup."], translator.Translate(["Good morning.", "Thank you very much."]).Select(t => t.Text));
+        Assert.Contains("tokenizer", Assert.Throws<InvalidDataException>((config with { Tokenizer = new() { Kind = "bpe" } }).Validate).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Unknown_words_are_copied_and_the_n_best_come_in_order()
+    {
+        var config = Config("transformer", "train.steps=400", "train.eval_every=0", "data.pairs=1500", "data.letters=3", "train.schedule=linear", "tokenizer.size=20");   // 16 of 26 letters
+        TrainSeq2Seq.Run(config, Out("run"));
+        using var translator = Translator.Load(Out("run"));
+        var known = Enumerable.Range(0, 26).Select(i => ((char)('a' + i)).ToString()).Where(c => translator.TargetTokenizer!.IdOf(c) is not null).ToList();
+        string[] texts = [$"{known[0]} Qwerty {known[1]}", $"Zork {known[2]}"];
+        Assert.All(translator.Translate(texts, new() { CopyUnknown = false }), t => Assert.DoesNotContain("Q", t.Text, StringComparison.Ordinal));
+        Assert.Equal(texts, translator.Translate(texts).Select(t => t.Text));
+        var best = translator.Translate(texts, new() { Best = 3, WithAttention = true, CoveragePenalty = 0.2 })[0];
+        Assert.Equal(2, best.Others.Count);
+        Assert.True(best.Score >= best.Others[0].Score && best.Others[0].Score >= best.Others[1].Score);
+        Assert.Equal(best.Ids.Length, best.Attention!.Length);
+        Assert.All(best.Attention, row => Assert.Equal(1, row.Sum(), 1e-4));
+        Assert.Throws<InvalidDataException>(() => translator.Translate(texts, new() { Beams = 2, Best = 3 }));
+    }
+
+    [Fact]
     public void A_run_that_gets_no_better_ends_and_stays_ended()
     {
         // A rate of almost nothing: the first evaluation stays the best, or all are equal.
@@ -100,6 +161,18 @@ public sealed class TrainSeq2SeqTests : IDisposable
         File.WriteAllLines(Out("d.txt"), ["Eins", "", "Drei", "Vier"]);
         var lengths = Assert.Throws<InvalidDataException>(() => new PairDataConfig { Path = Out("a.txt"), TargetPath = Out("d.txt") }.Read(1).ToList()).Message;
         foreach (var part in (string[])["3 lines", "4 in", "Line 2"]) Assert.Contains(part, lengths, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Unigram_pieces_and_pairs_with_an_empty_side()
+    {
+        File.WriteAllText(Out("c.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Repeat("a red house\tein rotes haus\nthe red cat\tdie rote katze\n\tleer\n", 20)));
+        var notes = new List<string>();
+        TrainSeq2Seq.Run(RunFile.Load<TrainSeq2SeqConfig>(null, [$"data.path={Out("c.tsv")}", "data.validation=0", "tokenizer.kind=unigram", "tokenizer.size=40", "train.steps=2", "train.eval_every=0", "model.hidden=8", "model.embed=8"]) with { Recipe = "seq2seq" }, Out("run"), note: notes.Add);
+        Assert.Contains(notes, n => n.StartsWith("20 pairs with an empty side", StringComparison.Ordinal));
+        using var translator = Translator.Load(Out("run"));
+        Assert.Equal("a red house", translator.SourceTokenizer!.Decode(translator.Encode("a red house"), skipSpecialTokens: true));
+        Assert.False(translator.SourceTokenizer.IsSameAs(translator.TargetTokenizer!));
     }
 
     [Fact]
