@@ -15,7 +15,7 @@ internal static class BenchCommands
     public static Command Create()
     {
         s_dtype.AcceptOnlyFromAmong("fp32", "bf16", "auto");
-        return new("bench", "Measure speed on this machine, beside baselines of the same run") { Train(), Decode(), TokenizerCommand(), Plain() };
+        return new("bench", "Measure speed on this machine, beside baselines of the same run") { Train(), Decode(), Pairs("pairs"), TokenizerCommand(), Plain(), Pairs("plain-pairs") };
     }
 
     private static Command Shaped(string name, string description, Action<BenchShape, bool> run)
@@ -34,7 +34,7 @@ internal static class BenchCommands
     }
 
     private static Command Train() => Shaped("train", "A training step of GPT-2 beside its matrix products and beside plain TorchSharp. Example: lect bench train --seq 256", (shape, json) =>
-        Show(TrainBench.Run(shape, s => TrainBench.InAnotherProcess(s, ["bench", "plain-train", .. Arguments(s)])), json));
+        Show(TrainBench.Run(shape, s => TrainBench.InAnotherProcess(["bench", "plain-train", .. Arguments(s)])), json));
 
     private static Command Decode() => Shaped("decode", "Greedy decoding of GPT-2 with the cache. Example: lect bench decode --batch 1 --seq 256", (shape, json) =>
     {
@@ -48,6 +48,25 @@ internal static class BenchCommands
     {
         var command = Shaped("plain-train", "The baseline of 'bench train'", (shape, _) => Console.WriteLine(TrainBench.Plain(shape)));
         command.Hidden = true;
+        return command;
+    }
+
+    private static Command Pairs(string name)
+    {
+        var d = new PairsShape();
+        Option<int> Size(string option, string description, int otherwise) => new(option) { Description = description, DefaultValueFactory = _ => otherwise };
+        var kind = new Option<string>("--kind") { Description = "transformer, attention (Bahdanau) or fixed (the same without attention)", DefaultValueFactory = _ => d.Kind };
+        var (layers, heads, width, vocab) = (Size("--layers", "Layers of each side", d.Layers), Size("--heads", "Attention heads", d.Heads), Size("--width", "Width", d.Width), Size("--vocab", "Tokens of each vocabulary", d.Vocab));
+        var (batch, seq, json) = (Size("--batch", "Pairs", d.Batch), Size("--seq", "Tokens of each side", d.Seq), Screen.Json());
+        var command = new Command(name, "A training step of an encoder-decoder beside its products and beside plain TorchSharp. Example: lect bench pairs --kind attention") { kind, layers, heads, width, vocab, batch, seq, s_dtype, s_threads, json };
+        command.Hidden = name != "pairs";
+        command.SetAction(int (p) =>
+        {
+            var shape = d with { Kind = p.GetValue(kind)!, Layers = p.GetValue(layers), Heads = p.GetValue(heads), Width = p.GetValue(width), Vocab = p.GetValue(vocab), Batch = p.GetValue(batch), Seq = p.GetValue(seq), Dtype = p.GetValue(s_dtype)!, Threads = p.GetValue(s_threads) };
+            if (command.Hidden) Console.WriteLine(PairsBench.Plain(shape));
+            else Show(PairsBench.Run(shape, s => TrainBench.InAnotherProcess(["bench", "plain-pairs", .. p.Tokens.Skip(2).Select(t => t.Value).Where(t => t != "--json")])), p.GetValue(json));
+            return 0;
+        });
         return command;
     }
 

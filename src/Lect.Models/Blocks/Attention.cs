@@ -35,7 +35,7 @@ internal static class Attention
         score_BHTS = score_BHTS.masked_fill((mask ?? Masks.Causal(q.shape[^2], k.shape[^2], q.device)).logical_not(), float.MinValue);
         var probs_BHTS = score_BHTS.softmax(-1);
         watch?.Invoke(probs_BHTS);
-        if (dropout > 0) probs_BHTS = nn.functional.dropout(probs_BHTS, dropout, training: true);
+        if (dropout > 0) probs_BHTS = Dropout.Apply(probs_BHTS, dropout);
         return probs_BHTS.to(v.dtype).matmul(v);
     }
 

@@ -84,18 +84,17 @@ public static class TrainBench
         return shape.Batch * shape.Seq / seconds[0];
     }
 
-    /// <summary>Runs <see cref="Plain"/> in another process of this program, without the kept heap.</summary>
-    /// <param name="shape">The work.</param>
+    /// <summary>Runs a baseline in another process of this program, without the kept heap.</summary>
     /// <param name="arguments">What makes the program call it and print its figure.</param>
     /// <exception cref="InvalidOperationException">It failed.</exception>
-    public static double InAnotherProcess(BenchShape shape, IEnumerable<string> arguments)
+    public static double InAnotherProcess(params IReadOnlyList<string> arguments)
     {
         var start = new ProcessStartInfo(Environment.ProcessPath!, arguments) { RedirectStandardOutput = true, UseShellExecute = false };
         start.Environment["LECT_PLAIN_HEAP"] = "1";
         using var process = Process.Start(start)!;
         var output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
-        return process.ExitCode == 0 && double.TryParse(output, CultureInfo.InvariantCulture, out var speed) ? speed : throw new InvalidOperationException($"The baseline's process ended with {process.ExitCode} at {shape.ToJson().ToJsonString()}.");
+        return process.ExitCode == 0 && double.TryParse(output, CultureInfo.InvariantCulture, out var speed) ? speed : throw new InvalidOperationException($"The baseline's process ended with {process.ExitCode} at {string.Join(' ', arguments)}.");
     }
 
     private sealed class PlainGpt : nn.Module<Tensor, Tensor>

@@ -142,7 +142,7 @@ public static class TrainLoop
             for (var i = 0; i < batches.Count; i++)
             {
                 using var scope = NewDisposeScope();
-                random.manual_seed(Seeds.For(seed, "dropout", state.Step, i));   // libtorch's dropout draws from the default stream only
+                Dropout.Begin(Seeds.For(seed, "dropout", state.Step, i));
                 var part = training.Loss(batches[i], 1.0 / labels);
                 part.backward();
                 loss += part.Number();
