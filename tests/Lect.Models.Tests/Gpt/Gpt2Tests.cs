@@ -110,6 +110,33 @@ public class Gpt2Tests
         Near.Equal(b, a, tolerance, tolerance, "attention");
         var ga = New(2, 3, 19, 8).detach();
         foreach (var (want, found) in autograd.grad([b], [q, k, v], [Double(ga)]).Zip(autograd.grad([a], [q, k, v], [ga]))) Near.Equal(want, found, tolerance, tolerance, "attention gradient");
+
+        // To the keys of a mask, some of them padding: rows shorter and longer than a vector.
+        var mask = tensor(Enumerable.Range(0, 2 * 23).Select(i => i < 23 ? i < 5 : i % 23 is not (0 or 20)).ToArray()).view(2, 1, 1, 23);
+        var masked = (Double(q).matmul(Double(k).transpose(-2, -1)) * 0.3).masked_fill(mask.logical_not(), double.NegativeInfinity).softmax(-1).matmul(Double(v));
+        var own = Attention.ScaledDotProduct(q, k, v, mask, 0.3);
+        Near.Equal(masked, own, tolerance, tolerance, "masked attention");
+        foreach (var (want, found) in autograd.grad([masked], [q, k, v], [Double(ga)]).Zip(autograd.grad([own], [q, k, v], [ga]))) Near.Equal(want, found, tolerance, tolerance, "masked attention gradient");
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    public void Dropout_drops_its_share_by_its_key_and_passes_gradients_of_what_it_kept(bool bf16)
+    {
+        using var scope = NewDisposeScope();
+        var x = ones(1000, 1003).to(bf16 ? ScalarType.BFloat16 : ScalarType.Float32).detach();
+        x.requires_grad = true;
+        Tensor Draw(long key) { Dropout.Begin(key); return Dropout.Apply(x, 0.2); }
+        var y = Draw(7);
+        var kept = y.ne(0).to(ScalarType.Float64);
+        Assert.InRange(kept.mean().item<double>(), 0.798, 0.802);   // four deviations
+        Assert.InRange(kept.mean([0L]).std().item<double>(), 0.011, 0.0145);   // columns vary as draws do: sqrt(0.8 * 0.2 / 1000) = 0.01265
+        Assert.InRange((kept.narrow(1, 0, 1002) * kept.narrow(1, 1, 1002)).mean().item<double>(), 0.638, 0.642);   // neighbours know nothing of each other
+        Near.Equal(kept * 1.25, y, 1e-2, 0, "what is kept grows");
+        Assert.True(Draw(7).equal(y).all().item<bool>());
+        Assert.InRange(Draw(8).ne(0).eq(y.ne(0)).to(ScalarType.Float64).mean().item<double>(), 0.678, 0.682);   // 0.8² + 0.2²
+        Dropout.Begin(7);
+        Assert.False(Dropout.Apply(x, 0.2).equal(Dropout.Apply(x, 0.2)).all().item<bool>());
+        Near.Equal(y, autograd.grad([y], [x], [ones_like(y)])[0], 0, 0, "gradient");
     }
 
     [Fact]
