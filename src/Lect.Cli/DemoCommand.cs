@@ -10,8 +10,8 @@ internal static class DemoCommand
 {
     public static Command Create()
     {
-        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute) or gpt (five)", DefaultValueFactory = _ => "gpt" };
-        chapter.AcceptOnlyFromAmong("embeddings", "gpt");
+        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five) or gpt (five)", DefaultValueFactory = _ => "gpt" };
+        chapter.AcceptOnlyFromAmong("embeddings", "seq2seq", "gpt");
         var output = new Option<string?>("--out") { Description = "Folder of the demo's run (runs/demo-CHAPTER)" };
         var sets = Screen.Sets();
         var command = new Command("demo", "A chapter of the lecture on the SDK's documentation: train, then see what was learned. Example: lect demo") { chapter, output, sets };
@@ -19,7 +19,7 @@ internal static class DemoCommand
         {
             var (name, given) = (parsed.GetValue(chapter)!, parsed.GetValue(sets) ?? []);
             var folder = parsed.GetValue(output) ?? Path.Combine("runs", "demo-" + name);
-            return name == "embeddings" ? Embeddings(folder, given) : Gpt(folder, given);
+            return name switch { "embeddings" => Embeddings(folder, given), "seq2seq" => Seq2Seq(folder, given), _ => Gpt(folder, given) };
         });
         return command;
     }
@@ -69,6 +69,79 @@ internal static class DemoCommand
               lect train glove -c configs/embeddings/sdk-glove.yaml --out runs/glove
             """);
         return 0;
+    }
+
+    private static int Seq2Seq(string folder, string[] sets)
+    {
+        var (reverse, attention, fixedContext) = (Path.Combine(folder, "reverse"), Path.Combine(folder, "attention"), Path.Combine(folder, "without-attention"));
+        using (var stop = new StopSignals())
+        using (var progress = new Progress())
+        {
+            Run("Letters are to be said backwards: a small LSTM with attention learns it from made-up sequences of 1 to 25 letters.", reverse, "reverse", "train.steps=4000");
+            Run("The SDK's own messages, English to German: a recurrent encoder-decoder with Bahdanau's attention.", attention, "sdk-small");
+            Run("The same without attention: one vector must hold the whole sentence.", fixedContext, "sdk-small", "model.kind=fixed_context");
+
+            void Run(string what, string run, string preset, params string[] own)
+            {
+                progress.Note(RunFolder.IsAt(run) ? $"Going on with {run} (remove the folder to see it from the beginning)." : what);
+                var config = RunFolder.IsAt(run) ? RunFolder.SettingsOf<TrainSeq2SeqConfig>(run, []) : RunFile.Load<TrainSeq2SeqConfig>(Screen.ConfigFile($"configs/seq2seq/{preset}.yaml"), [.. own, .. sets]);
+                TrainSeq2Seq.Run(config, run, progress.Show, progress.Note, stop.Token);
+            }
+        }
+        ShowLengths(reverse);
+        var (with, without) = (TranslationReport.Of(attention, 300), TranslationReport.Of(fixedContext, 300));
+        AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"\nEnglish to German, {with.Test.Count:N0} messages that neither saw, four beams ({with.Signature}):");
+        var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn(""), new TableColumn("BLEU").RightAligned(), new TableColumn("chrF").RightAligned());
+        foreach (var (name, found) in new[] { ("with attention", with.Figures[0]), ("without attention", without.Figures[0]), ("copying the source", with.Figures[1]), ("translation of the nearest training message", with.Figures[2]) }) table.AddRow(name, Text(found.Bleu, "0.0"), Text(found.ChrF, "0.0"));
+        AnsiConsole.Write(table);
+        AnsiConsole.WriteLine("The messages repeat each other, so that the nearest one is often right: five minutes do not beat it yet, half an hour does (docs/results.md).");
+        ShowAlignment(attention, with);
+        AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"""
+
+            What to type next:
+              lect translate --model {attention} --n-best 3 "The file could not be found."
+              lect attention --model {attention} --text "The file could not be found." --out map.html
+              lect evaluate translation --model {attention}
+              lect train transformer -c configs/transformer/sdk-small.yaml --set data.pair=en-fr --out runs/en-fr
+            """);
+        return 0;
+    }
+
+    // Arbitrary lengths: what was learned on up to 25 letters, beyond them too.
+    private static void ShowLengths(string folder)
+    {
+        using var translator = Translator.Load(folder);
+        var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn("letters").RightAligned(), new TableColumn("said backwards without a fault").RightAligned());
+        var random = new Random(1);
+        foreach (var length in (int[])[5, 10, 20, 25, 30, 40])
+        {
+            string[] texts = [.. Enumerable.Range(0, 50).Select(_ => string.Join(' ', Enumerable.Range(0, length).Select(_ => (char)('a' + random.Next(26)))))];
+            var right = translator.Translate(texts, new() { Beams = 1 }).Zip(texts).Count(p => p.First.Text == string.Join(' ', p.Second.Split(' ').Reverse()));
+            table.AddRow(Text(length, "0"), $"{right} of {texts.Length}");
+        }
+        AnsiConsole.WriteLine("\nSequences that it never saw; it learned from 1 to 25 letters:");
+        AnsiConsole.Write(table);
+    }
+
+    // The best translation of a middling length, and where each of its tokens looked.
+    private static void ShowAlignment(string folder, TranslationReport report)
+    {
+        using var translator = Translator.Load(folder);
+        var metric = new ChrF();
+        var best = Enumerable.Range(0, report.Test.Count).Where(i => report.Test[i].Source.Split(' ').Length is >= 5 and <= 10).OrderByDescending(i => metric.Sentence(report.Figures[0].Texts[i], [report.Test[i].Target]).Value).FirstOrDefault();
+        var source = report.Test[best].Source;
+        var made = translator.Translate([source], translator.Defaults with { WithAttention = true })[0];
+        AnsiConsole.MarkupLineInterpolated($"\nWhere each token of a translation looked:\n  [grey]{source}[/]\n  [green]{made.Text}[/]\n  [grey]{report.Test[best].Target}[/] (written)");
+        var ids = translator.Encode(source);
+        string Token(Tokenizer tokenizer, int id) => tokenizer.Decode([id]).Trim() is { Length: > 0 } text ? text : tokenizer.TokenOf(id) ?? "";
+        AnsiConsole.MarkupLineInterpolated($"  {string.Join("  ", ids.Select((id, i) => $"{i + 1} {Token(translator.SourceTokenizer!, id)}"))}");
+        var table = new Table().Border(TableBorder.Rounded).AddColumn(new TableColumn("").NoWrap());
+        for (var i = 1; i <= ids.Length; i++) table.AddColumn(new TableColumn(Text(i, "0")).Centered().NoWrap().Padding(0, 0));
+        foreach (var (id, row) in made.Ids.Zip(made.Attention!)) table.AddRow([Markup.Escape(Token(translator.TargetTokenizer!, id)), .. row.Select(p => new string("·░▒▓█"[(int)Math.Min(4, p * 5)], 2))]);
+        AnsiConsole.Write(table);
+        var page = Path.Combine(folder, "attention.html");
+        File.WriteAllText(page, AttentionMap.Page(source, AttentionMap.Of(translator, source)));
+        AnsiConsole.MarkupLineInterpolated($"The same as a page: {page}");
     }
 
     private static int Gpt(string folder, string[] sets)

@@ -5,10 +5,10 @@ using Lect.Text;
 
 namespace Lect;
 
-/// <summary>lect evaluate perplexity|analogies|similarity|bleu|chrf|ter: figures of models and of their answers.</summary>
+/// <summary>lect evaluate perplexity|analogies|similarity|bleu|chrf|ter|translation: figures of models and of their answers.</summary>
 internal static class EvaluateCommands
 {
-    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), AnalogiesCommand(), SimilarityCommand(), TranslationMetricCommands.Bleu(), TranslationMetricCommands.ChrF(), TranslationMetricCommands.Ter() };
+    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), AnalogiesCommand(), SimilarityCommand(), TranslationMetricCommands.Bleu(), TranslationMetricCommands.ChrF(), TranslationMetricCommands.Ter(), TranslationCommand() };
 
     private static Command PerplexityCommand()
     {
@@ -23,6 +23,26 @@ internal static class EvaluateCommands
             using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
             var found = Perplexity.Of(model, Texts(parsed.GetValue(file)), parsed.GetValue(stride));
             Screen.Figures(parsed.GetValue(json), [.. found.Figures().Select(f => (f.Name, (JsonNode)f.Value)), ("tokens", found.Tokens)]);
+            return 0;
+        });
+        return command;
+    }
+
+    private static Command TranslationCommand()
+    {
+        var (modelOption, device, json) = (Screen.Model(), Screen.Device(), Screen.Json());
+        var sentences = new Option<int>("--sentences") { Description = "Pairs at most; 0: all" };
+        var beams = new Option<int?>("--beams") { Description = "Hypotheses of beam search" };
+        var command = new Command("translation", "BLEU and chrF of a run's model on unseen pairs, beside copying the source and the nearest training sentence. Example: lect evaluate translation --model runs/en-de") { modelOption, device, sentences, beams, json };
+        command.SetAction(int (parsed) =>
+        {
+            var report = TranslationReport.Of(parsed.GetValue(modelOption)!, parsed.GetValue(sentences), parsed.GetValue(beams) is { } b ? new() { Beams = b } : null, parsed.GetValue(device)!);
+            if (parsed.GetValue(json)) Screen.Figures(true, [.. report.Figures.Select(f => (f.Name, (JsonNode)new JsonObject { ["bleu"] = f.Bleu, ["chrf"] = f.ChrF })), ("sentences", report.Test.Count), ("signature", report.Signature)]);
+            else
+            {
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{report.Test.Count:N0} unseen pairs ({report.Signature})"));
+                foreach (var f in report.Figures) Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{f.Name,-8}  BLEU {f.Bleu,5:0.0}  chrF {f.ChrF,5:0.0}"));
+            }
             return 0;
         });
         return command;

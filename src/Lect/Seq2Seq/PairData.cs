@@ -39,7 +39,7 @@ public sealed record PairDataConfig
     /// <summary>Letters of a made-up sequence at most. <value>25</value></summary>
     public int Letters { get; init; } = 25;
 
-    private bool IsMadeUp => Source is "copy" or "reverse" or "sort";
+    internal bool IsMadeUp => Source is "copy" or "reverse" or "sort";
 
     internal IEnumerable<string> Faults()
     {
