@@ -75,10 +75,12 @@ public static class AttentionMap
     private static (List<string> Tokens, List<int> Words) Tokens(int[] ids, Tokenizer tokenizer)
     {
         var (tokens, words) = (new List<string>(), new List<int>());
+        // A word begins with its space: Ġ in byte-level vocabularies, ▁ in SentencePiece's; without either each token is one.
+        char? mark = tokenizer.IsByteLevel ? 'Ġ' : ids.Any(id => tokenizer.TokenOf(id)?.StartsWith('▁') == true) ? '▁' : null;
         foreach (var id in ids)
         {
             var (raw, text) = (tokenizer.TokenOf(id) ?? "?", tokenizer.Decode([id]));
-            var begins = words.Count == 0 || !tokenizer.IsByteLevel || tokenizer.IsSpecial(id) || tokenizer.IsSpecial(ids[words.Count - 1]) || raw.StartsWith('Ġ');
+            var begins = words.Count == 0 || mark is not { } space || tokenizer.IsSpecial(id) || tokenizer.IsSpecial(ids[words.Count - 1]) || raw.StartsWith(space);
             words.Add(words.Count == 0 ? 0 : words[^1] + (begins ? 1 : 0));
             tokens.Add(text.Trim() is { Length: > 0 } shown ? shown : raw);
         }
