@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -56,7 +55,7 @@ internal static unsafe class Gelu
         for (; i + Simd.Width <= to; i += Simd.Width)
         {
             var v = T.Load(x, i);
-            T.Store(y, i, v * Sigmoid(v * Vector512.FusedMultiplyAdd(v * v, Vector512.Create(B), Vector512.Create(A))));
+            T.Store(y, i, v * Simd.Sigmoid(v * Vector512.FusedMultiplyAdd(v * v, Vector512.Create(B), Vector512.Create(A))));
         }
         for (; i < to; i++) { var v = T.Get(x, i); T.Set(y, i, v / (1 + MathF.Exp(-v * (A + B * v * v)))); }
     }
@@ -66,7 +65,7 @@ internal static unsafe class Gelu
         for (; i + Simd.Width <= to; i += Simd.Width)
         {
             Vector512<float> v = T.Load(x, i), v2 = v * v;
-            var s = Sigmoid(v * Vector512.FusedMultiplyAdd(v2, Vector512.Create(B), Vector512.Create(A)));
+            var s = Simd.Sigmoid(v * Vector512.FusedMultiplyAdd(v2, Vector512.Create(B), Vector512.Create(A)));
             var slope = Vector512.FusedMultiplyAdd(v2, Vector512.Create(3 * B), Vector512.Create(A));   // d(2u)/dx
             T.Store(dx, i, T.Load(g, i) * Vector512.FusedMultiplyAdd(v * slope, s * (Vector512<float>.One - s), s));
         }
@@ -76,13 +75,5 @@ internal static unsafe class Gelu
             var s = 1 / (1 + MathF.Exp(-v * (A + B * v * v)));
             T.Set(dx, i, T.Get(g, i) * (s + v * (A + 3 * B * v * v) * s * (1 - s)));
         }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> Sigmoid(Vector512<float> z)
-    {
-        var e = Simd.ExpOfNegative(-Vector512.Abs(z));
-        var p = Vector512<float>.One / (Vector512<float>.One + e);
-        return Vector512.ConditionalSelect(Vector512.GreaterThan(z, Vector512<float>.Zero), p, e * p);
     }
 }

@@ -82,6 +82,23 @@ internal static unsafe class Simd
         return p * ((Vector512.ConvertToInt32(n) + Vector512.Create(127)) << 23).AsSingle();
     }
 
+    /// <summary>1 / (1 + e^-z).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Sigmoid(Vector512<float> z)
+    {
+        var e = ExpOfNegative(-Vector512.Abs(z));
+        var p = Vector512<float>.One / (Vector512<float>.One + e);
+        return Vector512.ConditionalSelect(Vector512.GreaterThan(z, Vector512<float>.Zero), p, e * p);
+    }
+
+    /// <summary>tanh z = 2 σ(2z) - 1.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Tanh(Vector512<float> z)
+    {
+        var e = ExpOfNegative(-2 * Vector512.Abs(z));
+        return Vector512.CopySign((Vector512<float>.One - e) / (Vector512<float>.One + e), z);
+    }
+
     /// <summary>The largest of n elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Max<T>(void* x, long n) where T : struct, IElement

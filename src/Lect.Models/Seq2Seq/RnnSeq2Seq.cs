@@ -134,7 +134,7 @@ public sealed class RnnSeq2Seq : EncoderDecoder
         var state = new DecoderState();
         using var scope = NewDisposeScope();
         var real_BS = source_BS.ne(Config.PadTokenId);
-        encoder.forward(source_BS, real_BS, state);
+        encoder.forward(source_BS, real_BS, state, Compute);
         decoder.Begin(state, Compute);
         return state;
     }
@@ -167,11 +167,22 @@ internal sealed class RnnEncoder : nn.Module
     }
 
     /// <summary>Puts into the state: <c>source</c> [B, S, H or 2H], 0 at padding; <c>padding</c> [B, S]; <c>h</c> (and <c>c</c>), the last states [B, layers, H].</summary>
-    public void forward(Tensor source_BS, Tensor real_BS, DecoderState state)
+    public void forward(Tensor source_BS, Tensor real_BS, DecoderState state, ComputeType compute)
     {
         var lengths_B = real_BS.sum(1);
         if (config.Kind == "sutskever") source_BS = Backwards(source_BS, lengths_B);
         var x_BSE = this.Drop(EmbeddingLookup.Of(embedding.weight!, source_BS), config.Dropout);
+        if (!config.IsStacked && Simd.Takes(x_BSE))
+        {
+            var weights = rnn.named_parameters().ToDictionary(p => p.name, p => (Tensor)p.parameter);
+            Tensor Read(string suffix) => GruKernels.Sequence(x_BSE, real_BS, suffix.Length > 0, (weights["weight_ih_l0" + suffix], weights["weight_hh_l0" + suffix], weights["bias_ih_l0" + suffix], weights["bias_hh_l0" + suffix]), compute);
+            var (right_BSH, left_BSH) = (Read(""), Read("_reverse"));
+            state["source"] = cat([right_BSH, left_BSH], -1);
+            var last_B1H = (lengths_B - 1).view(-1, 1, 1).expand(-1, 1, config.Hidden);
+            state["h"] = cat([right_BSH.gather(1, last_B1H), left_BSH.narrow(1, 0, 1)], 1);
+            state["padding"] = real_BS.logical_not();
+            return;
+        }
         using var packed = nn.utils.rnn.pack_padded_sequence(x_BSE, lengths_B.cpu(), batch_first: true, enforce_sorted: false);
         nn.utils.rnn.PackedSequence read;
         Tensor h;
@@ -258,18 +269,24 @@ internal sealed class BahdanauDecoder : RnnDecoder
         var gates_BTG = Projection.OutIn(y_BTE, fromInput, cell.bias_ih, compute).to(ScalarType.Float32);
         var fixedGates_BG = attention is null ? Projection.OutIn(state["context"], fromContext, null, compute).to(ScalarType.Float32) : null;
         var (s_BD, states, contexts, weights) = (state["s"], new List<Tensor>(), new List<Tensor>(), new List<Tensor>());
+        var isFused = sink is null && is_grad_enabled() && Simd.Takes(s_BD);
+        var shared = new AdditiveAttentionKernel.Shared();
         for (var t = 0; t < steps; t++)
         {
             Tensor c_BC, gates_BG;
             if (attention is null) (c_BC, gates_BG) = (state["context"], fixedGates_BG!);
             else
             {
-                (c_BC, var a_BS) = attention.forward(s_BD, state["keys"], state["source"], state["padding"], compute);
+                if (isFused) c_BC = attention.Fused(s_BD, state["keys"], state["source"], state["padding"], shared, t == 0, compute);
+                else
+                {
+                    (c_BC, var a_BS) = attention.forward(s_BD, state["keys"], state["source"], state["padding"], compute);
+                    if (sink is not null) weights.Add(a_BS);
+                }
                 gates_BG = Projection.OutIn(c_BC, fromContext, null, compute).to(ScalarType.Float32);
-                if (sink is not null) weights.Add(a_BS);
             }
             var before = s_BD;
-            s_BD = Gru(gates_BTG.select(1, t) + gates_BG, s_BD, compute);
+            s_BD = GruKernels.Step(gates_BTG.select(1, t) + gates_BG, Projection.OutIn(s_BD, cell.weight_hh!, cell.bias_hh, compute), s_BD);
             states.Add(config.Readout == "s" ? s_BD : before);
             contexts.Add(c_BC);
         }
@@ -277,15 +294,6 @@ internal sealed class BahdanauDecoder : RnnDecoder
         var t_BTM = Projection.OutIn(stack(states, 1), U_o.weight!, null, compute).to(ScalarType.Float32) + Projection.OutIn(y_BTE, V_o.weight!, null, compute) + Projection.OutIn(stack(contexts, 1), C_o.weight!, null, compute);
         state["s"] = s_BD;
         return this.Drop(t_BTM.view(t_BTM.shape[0], steps, config.Maxout, 2).amax([3L]), config.Dropout);   // maxout over neighbours
-    }
-
-    // r = σ(x_r + U_r s), z = σ(x_z + U_z s), n = tanh(x_n + r ∘ U_n s), s' = (1 - z) ∘ n + z ∘ s: torch's GRU, whose z weighs the old state.
-    private Tensor Gru(Tensor x_BG, Tensor s_BD, ComputeType compute)
-    {
-        var x = x_BG.chunk(3, -1);
-        var u = Projection.OutIn(s_BD, cell.weight_hh!, cell.bias_hh, compute).to(ScalarType.Float32).chunk(3, -1);
-        Tensor r = (x[0] + u[0]).sigmoid(), z = (x[1] + u[1]).sigmoid(), n = (x[2] + r * u[2]).tanh();
-        return n + z * (s_BD - n);
     }
 }
 
@@ -304,6 +312,10 @@ internal sealed class AdditiveAttention : nn.Module
 
     /// <summary>U h_j of every source position, once a sentence.</summary>
     public Tensor Keys(Tensor source_BSC, ComputeType compute) => Projection.OutIn(source_BSC, U.weight!, null, compute).to(ScalarType.Float32);
+
+    /// <summary>The context alone, where gradients are wanted.</summary>
+    public Tensor Fused(Tensor s_BD, Tensor keys_BSA, Tensor source_BSC, Tensor padding_BS, AdditiveAttentionKernel.Shared shared, bool isFirst, ComputeType compute) =>
+        AdditiveAttentionKernel.Apply(Projection.OutIn(s_BD, W.weight!, null, compute).to(ScalarType.Float32), keys_BSA, v.weight!, source_BSC, padding_BS, shared, isFirst);
 
     public (Tensor Context_BC, Tensor Weights_BS) forward(Tensor s_BD, Tensor keys_BSA, Tensor source_BSC, Tensor padding_BS, ComputeType compute)
     {
