@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -80,28 +81,60 @@ internal static class Attention
 
     private static unsafe void SoftmaxRows<T>(nint p, long from, long to, long t, long s, float scale, nint mayAttend, long rowsABatch) where T : struct, IElement
     {
-        var buffer = new float[s + 2 * Simd.Width];   // whole vectors, filled up with -inf
-        fixed (float* e = buffer)
+        var whole = (s + Simd.Width - 1) / Simd.Width * Simd.Width;
+        var (buffer, kept) = (new float[whole], new float[whole]);   // kept: 0 where a key may be attended, -inf where not
+        var (lanes, none) = (Vector512.CreateSequence(0f, 1f), Vector512.Create(float.NegativeInfinity));
+        byte* tail = stackalloc byte[Simd.Width * sizeof(float)];
+        new Span<byte>(tail, Simd.Width * sizeof(float)).Clear();
+        Array.Fill(kept, float.NegativeInfinity);
+        var batch = -1L;
+        fixed (float* e = buffer, k = kept)
             for (var r = from; r < to; r++)
             {
+                if (mayAttend != 0 && r / rowsABatch != batch)
+                {
+                    batch = r / rowsABatch;
+                    var mask = (byte*)mayAttend + batch * s;
+                    for (var j = 0L; j < s; j++) k[j] = mask[j] != 0 ? 0 : float.NegativeInfinity;
+                }
                 var row = Row<T>(p, r, s);
                 var n = mayAttend != 0 ? s : s - t + r % t + 1;
-                long i = 0;
-                for (; i + Simd.Width <= n; i += Simd.Width) (T.Load(row, i) * scale).Store(e + i);
-                for (; i < n; i++) e[i] = T.Get(row, i) * scale;
-                if (mayAttend != 0)
+                var most = none;
+                for (long i = 0; i < n; i += Simd.Width)
                 {
-                    var mask = (byte*)mayAttend + r / rowsABatch * s;
-                    for (i = 0; i < s; i++) if (mask[i] == 0) e[i] = float.NegativeInfinity;
+                    var x = LoadPart<T>(row, i, s, tail) * scale;
+                    x = mayAttend != 0 ? x + Vector512.Load(k + i) : i + Simd.Width <= n ? x : Vector512.ConditionalSelect(Vector512.LessThan(lanes, Vector512.Create((float)(n - i))), x, none);
+                    x.Store(e + i);
+                    most = Vector512.Max(most, x);
                 }
-                var whole = (n + Simd.Width - 1) / Simd.Width * Simd.Width;
-                for (i = n; i < whole; i++) e[i] = float.NegativeInfinity;
-                var max = Simd.Max<Single32>(e, whole);
-                if (float.IsNegativeInfinity(max)) max = 0;   // nothing may be attended
-                var sum = Simd.ExpSum<Single32>(e, whole, 1, max, e);
-                Simd.Scale<T>(e, n, 1 / sum, row);
-                for (i = n; i < s; i++) T.Set(row, i, 0);
+                var max = Simd.MaxLane(most);
+                if (float.IsNegativeInfinity(max)) max = 0;   // nothing may be attended: alike everywhere
+                var sum = Vector512<float>.Zero;
+                for (long i = 0; i < n; i += Simd.Width)
+                {
+                    var x = Simd.ExpOfNegative(Vector512.Load(e + i) - Vector512.Create(max));
+                    x.Store(e + i);
+                    sum += x;
+                }
+                var factor = Vector512.Create(1 / Vector512.Sum(sum));
+                for (long i = 0; i < n; i += Simd.Width) StorePart<T>(row, i, s, i + Simd.Width <= n ? Vector512.Load(e + i) * factor : Vector512.ConditionalSelect(Vector512.LessThan(lanes, Vector512.Create((float)(n - i))), Vector512.Load(e + i) * factor, Vector512<float>.Zero), tail);
+                for (var i = (n + Simd.Width - 1) / Simd.Width * Simd.Width; i < s; i++) T.Set(row, i, 0);
             }
+    }
+
+    // A vector of a row; of the row's last one only what is there, through a buffer of a vector.
+    private static unsafe Vector512<float> LoadPart<T>(void* row, long i, long s, byte* tail) where T : struct, IElement
+    {
+        if (i + Simd.Width <= s) return T.Load(row, i);
+        Unsafe.CopyBlockUnaligned(tail, (byte*)row + i * T.Size, (uint)((s - i) * T.Size));
+        return T.Load(tail, 0);
+    }
+
+    private static unsafe void StorePart<T>(void* row, long i, long s, Vector512<float> value, byte* tail) where T : struct, IElement
+    {
+        if (i + Simd.Width <= s) { T.Store(row, i, value); return; }
+        T.Store(tail, 0, value);
+        Unsafe.CopyBlockUnaligned((byte*)row + i * T.Size, tail, (uint)((s - i) * T.Size));
     }
 
     // In place on dp: ds = scale * p * (dp - sum(p * dp)).
@@ -113,18 +146,18 @@ internal static class Attention
 
     private static unsafe void SoftmaxBackwardRows<T>(nint p, nint dp, long from, long to, long t, long s, float scale, bool causal) where T : struct, IElement
     {
+        byte* tail = stackalloc byte[Simd.Width * sizeof(float)], other = stackalloc byte[Simd.Width * sizeof(float)];
+        new Span<byte>(tail, Simd.Width * sizeof(float)).Clear();   // probabilities behind a row's end: 0
+        new Span<byte>(other, Simd.Width * sizeof(float)).Clear();
         for (var r = from; r < to; r++)
         {
             void* a = Row<T>(p, r, s), d = Row<T>(dp, r, s);
             var n = causal ? s - t + r % t + 1 : s;
             var dot = Vector512<float>.Zero;
-            long i = 0;
-            for (; i + Simd.Width <= n; i += Simd.Width) dot = Vector512.FusedMultiplyAdd(T.Load(a, i), T.Load(d, i), dot);
-            var sum = Vector512.Sum(dot);
-            for (; i < n; i++) sum += T.Get(a, i) * T.Get(d, i);
-            for (i = 0; i + Simd.Width <= n; i += Simd.Width) T.Store(d, i, T.Load(a, i) * (T.Load(d, i) - Vector512.Create(sum)) * scale);
-            for (; i < n; i++) T.Set(d, i, T.Get(a, i) * (T.Get(d, i) - sum) * scale);
-            for (; i < s; i++) T.Set(d, i, 0);
+            for (long i = 0; i < n; i += Simd.Width) dot = Vector512.FusedMultiplyAdd(LoadPart<T>(a, i, s, tail), LoadPart<T>(d, i, s, other), dot);
+            var sum = Vector512.Create(Vector512.Sum(dot));
+            for (long i = 0; i < n; i += Simd.Width) StorePart<T>(d, i, s, LoadPart<T>(a, i, s, tail) * (LoadPart<T>(d, i, s, other) - sum) * scale, other);
+            for (var i = (n + Simd.Width - 1) / Simd.Width * Simd.Width; i < s; i++) T.Set(d, i, 0);
         }
     }
 

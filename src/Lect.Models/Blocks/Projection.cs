@@ -46,7 +46,7 @@ internal static class Projection
             ctx.save_data("float", x.dtype == ScalarType.Float32);
             ctx.save_data("transposed", transposed);
             var y = x_NI.mm(w_IO);
-            if (bias is not null) y.add_(bias);   // addmm with a bias costs half as much again for some shapes
+            if (bias is not null) y.add_(bias.to(ScalarType.BFloat16));   // of one type: half the time; addmm with a bias costs half as much again for some shapes
             return y.view([.. x.shape[..^1], w_IO.shape[1]]).MoveToOuterDisposeScope();
         }
 

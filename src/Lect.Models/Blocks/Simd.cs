@@ -99,6 +99,16 @@ internal static unsafe class Simd
         return Vector512.CopySign((Vector512<float>.One - e) / (Vector512<float>.One + e), z);
     }
 
+    /// <summary>The largest of a vector's elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxLane(Vector512<float> x)
+    {
+        var y = Vector256.Max(x.GetLower(), x.GetUpper());
+        var z = Vector128.Max(y.GetLower(), y.GetUpper());
+        z = Vector128.Max(z, Vector128.Shuffle(z, Vector128.Create(2, 3, 0, 1)));
+        return MathF.Max(z[0], z[1]);
+    }
+
     /// <summary>The largest of n elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Max<T>(void* x, long n) where T : struct, IElement
@@ -106,8 +116,7 @@ internal static unsafe class Simd
         var max = Vector512.Create(float.NegativeInfinity);
         long i = 0;
         for (; i + Width <= n; i += Width) max = Vector512.Max(max, T.Load(x, i));
-        var m = float.NegativeInfinity;
-        for (var lane = 0; lane < Width; lane++) m = MathF.Max(m, max[lane]);
+        var m = MaxLane(max);
         for (; i < n; i++) m = MathF.Max(m, T.Get(x, i));
         return m;
     }
