@@ -94,7 +94,7 @@ internal static class DemoCommand
         var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn(""), new TableColumn("BLEU").RightAligned(), new TableColumn("chrF").RightAligned());
         foreach (var (name, found) in new[] { ("with attention", with.Figures[0]), ("without attention", without.Figures[0]), ("copying the source", with.Figures[1]), ("translation of the nearest training message", with.Figures[2]) }) table.AddRow(name, Text(found.Bleu, "0.0"), Text(found.ChrF, "0.0"));
         AnsiConsole.Write(table);
-        AnsiConsole.WriteLine("The messages repeat each other, so that the nearest one is often right: five minutes do not beat it yet, half an hour does (docs/results.md).");
+        AnsiConsole.WriteLine("The messages repeat each other, so that the nearest one is often right: two minutes of training do not beat it yet (docs/results.md has longer runs).");
         ShowAlignment(attention, with);
         AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"""
 
