@@ -205,8 +205,8 @@ public sealed class TrainSeq2SeqTests : IDisposable
     [Theory, MemberData(nameof(Presets))]
     public void Every_preset_is_read_and_a_shrunken_copy_of_it_runs(string preset)
     {
-        var sets = new List<string> { "data.source=copy", "data.pairs=60", "data.letters=5", "tokenizer.size=300", "train.steps=2", "train.batch_tokens=null", "train.batch_size=4", "train.eval_every=2" };
-        sets.AddRange(preset.Contains("transformer", StringComparison.Ordinal) ? ["model.d_model=16", "model.ff=16", "tokenizer.kind=word", "tokenizer.min_frequency=1"] : ["model.hidden=8", "model.decoder_hidden=8", "model.attention=8", "model.maxout=8"]);
+        var sets = new List<string> { "data.source=copy", "data.pairs=60", "data.letters=5", "tokenizer.kind=word", "tokenizer.min_frequency=1", "tokenizer.size=300", "train.steps=2", "train.batch_tokens=null", "train.batch_size=4", "train.eval_every=2" };
+        sets.AddRange(preset.Contains("transformer", StringComparison.Ordinal) ? ["model.d_model=16", "model.ff=16"] : ["model.hidden=8", "model.decoder_hidden=8", "model.attention=8", "model.maxout=8"]);
         var config = RunFile.Load<TrainSeq2SeqConfig>(Path.Combine(Fixtures.Root, preset), sets);
         Assert.Equal(2, TrainSeq2Seq.Run(config, Out("run")).Step);
     }
