@@ -81,14 +81,8 @@ internal static class TokenizerCommands
         {
             var corpus = parsed.GetValue(input) is { Length: > 0 } ? null : SdkCorpus.Splits();
             var texts = corpus is null ? Lines(parsed.GetValue(input)!) : corpus[CorpusSplit.Train].Select(t => t.Text + "\n");
-            var tokenizer = parsed.GetValue(kind) switch
-            {
-                "bpe" => TokenizerTrainer.ByteLevelBpe(texts, parsed.GetValue(size)),
-                "char" => TokenizerTrainer.Characters(texts),
-                "word" => TokenizerTrainer.Words(texts, parsed.GetValue(size)),
-                "unigram" => TokenizerTrainer.Unigram(texts, parsed.GetValue(size)),
-                var other => throw new InvalidDataException($"Found --kind {other}. Expected bpe, unigram, char or word."),
-            };
+            if (parsed.GetValue(kind) is not ("bpe" or "unigram" or "char" or "word")) throw new InvalidDataException($"Found --kind {parsed.GetValue(kind)}. Expected bpe, unigram, char or word.");
+            var tokenizer = new TokenizerConfig { Kind = parsed.GetValue(kind), Size = parsed.GetValue(size) }.Train(texts);
             tokenizer.Save(parsed.GetValue(output)!);
             Report(tokenizer, parsed.GetValue(output)!, heldOut: corpus is null ? null : [.. corpus[CorpusSplit.Validation]]);
             return 0;

@@ -5,7 +5,7 @@ namespace Lect.Text;
 /// <summary>Parallel loops that fail as the plain loop would: with the first fault itself, not a bundle of them.</summary>
 internal static class InParallel
 {
-    public static void For(int count, Action<int> body) => Unbundled(() => Parallel.For(0, count, body));
+    public static void For(int count, Action<int> body, int? threads = null) => Unbundled(() => Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = threads ?? -1 }, body));
 
     public static void Unbundled(Action loop)
     {

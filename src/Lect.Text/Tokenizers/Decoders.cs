@@ -42,11 +42,11 @@ internal sealed class MetaspaceDecoder(string replacement, string prependScheme,
 }
 
 /// <summary>Puts a text in the place of a string or regular expression, in each token.</summary>
-internal sealed class ReplaceDecoder(string pattern, bool isRegex, string content) : Decoder
+internal sealed class ReplaceDecoder(TextPattern pattern, string content) : Decoder
 {
-    private readonly Regex regex = new(isRegex ? pattern : Regex.Escape(pattern), RegexOptions.CultureInvariant, TimeSpan.FromSeconds(10));
+    private readonly Regex regex = new(pattern.IsRegex ? pattern.Text : Regex.Escape(pattern.Text), RegexOptions.CultureInvariant, TimeSpan.FromSeconds(10));
 
-    public override JsonObject ToJson() => new() { ["type"] = "Replace", ["pattern"] = new JsonObject { [isRegex ? "Regex" : "String"] = pattern }, ["content"] = content };
+    public override JsonObject ToJson() => new() { ["type"] = "Replace", ["pattern"] = pattern.ToJson(), ["content"] = content };
 
     public override IEnumerable<string> Chain(IReadOnlyList<string> tokens) => tokens.Select(t => regex.Replace(t, _ => content));
 }

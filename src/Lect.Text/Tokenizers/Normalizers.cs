@@ -146,11 +146,11 @@ internal sealed class PrependNormalizer(string prefix) : Normalizer
 }
 
 /// <summary>Puts a text in the place of every match of a string or regular expression.</summary>
-internal sealed class ReplaceNormalizer(string pattern, bool isRegex, string content) : Normalizer
+internal sealed class ReplaceNormalizer(TextPattern pattern, string content) : Normalizer
 {
-    private readonly Func<string, IEnumerable<(int Start, int End)>> matches = UnicodeRegex.Matcher(isRegex ? pattern : System.Text.RegularExpressions.Regex.Escape(pattern));
+    private readonly Func<string, IEnumerable<(int Start, int End)>> matches = pattern.Matcher();
 
-    public override JsonObject ToJson() => new() { ["type"] = "Replace", ["pattern"] = new JsonObject { [isRegex ? "Regex" : "String"] = pattern }, ["content"] = content };
+    public override JsonObject ToJson() => new() { ["type"] = "Replace", ["pattern"] = pattern.ToJson(), ["content"] = content };
 
     public override NormalizedText Normalize(NormalizedText text) => text.Replace(matches(text.Text), content);
 }

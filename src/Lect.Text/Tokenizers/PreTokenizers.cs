@@ -43,17 +43,18 @@ internal sealed class ByteLevelPreTokenizer(bool addPrefixSpace, bool trimOffset
 /// <summary>Cuts at the matches of a string or regular expression.</summary>
 internal sealed class SplitPreTokenizer : PreTokenizer
 {
-    private readonly string pattern, behavior;
-    private readonly bool isRegex, invert;
+    private readonly TextPattern pattern;
+    private readonly string behavior;
+    private readonly bool invert;
     private readonly Func<string, IEnumerable<(int Start, int End)>> matches;
 
-    public SplitPreTokenizer(string pattern, bool isRegex, string behavior, bool invert)
+    public SplitPreTokenizer(TextPattern pattern, string behavior, bool invert)
     {
-        (this.pattern, this.isRegex, this.behavior, this.invert) = (pattern, isRegex, behavior, invert);
+        (this.pattern, this.behavior, this.invert) = (pattern, behavior, invert);
         if (behavior is not ("Removed" or "Isolated" or "MergedWithPrevious" or "MergedWithNext" or "Contiguous"))
             throw new InvalidDataException($"Found the Split behavior '{behavior}' in tokenizer.json. Expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous.");
-        Scanner = isRegex ? PatternScanner.For(pattern) : null;
-        matches = Scanner is not null ? t => Scan(Scanner, t) : UnicodeRegex.Matcher(isRegex ? pattern : Regex.Escape(pattern));
+        Scanner = pattern.IsRegex ? PatternScanner.For(pattern.Text) : null;
+        matches = Scanner is not null ? t => Scan(Scanner, t) : pattern.Matcher();
     }
 
     /// <summary>The hand-written scanner of this pattern, where there is one and the pieces are its matches.</summary>
@@ -64,7 +65,7 @@ internal sealed class SplitPreTokenizer : PreTokenizer
     public override JsonObject ToJson() => new()
     {
         ["type"] = "Split",
-        ["pattern"] = new JsonObject { [isRegex ? "Regex" : "String"] = pattern },
+        ["pattern"] = pattern.ToJson(),
         ["behavior"] = behavior,
         ["invert"] = invert,
     };
@@ -147,7 +148,7 @@ internal sealed class WhitespaceSplitPreTokenizer : PreTokenizer
 /// <summary>SentencePiece's: spaces become a visible mark, one is put in front, and each piece begins with one.</summary>
 internal sealed class MetaspacePreTokenizer(string replacement, string prependScheme, bool split) : PreTokenizer
 {
-    private readonly SplitPreTokenizer pieces = new(replacement, isRegex: false, "MergedWithNext", invert: false);
+    private readonly SplitPreTokenizer pieces = new(new(replacement, IsRegex: false), "MergedWithNext", invert: false);
 
     public override JsonObject ToJson() => Json(replacement, prependScheme, split);
 
@@ -175,6 +176,17 @@ internal sealed class SequencePreTokenizer(IReadOnlyList<PreTokenizer> parts) : 
 
     public override IEnumerable<NormalizedText> Split(NormalizedText text) =>
         parts.Aggregate((IEnumerable<NormalizedText>)[text], (pieces, part) => pieces.SelectMany(part.Split).Where(p => p.Text.Length > 0));
+}
+
+/// <summary>A string or regular expression to look for, as tokenizer.json writes it.</summary>
+internal sealed record TextPattern(string Text, bool IsRegex)
+{
+    public static TextPattern Read(JsonNode pattern) => pattern["Regex"] is { } regex ? new((string)regex!, true) : new((string)pattern["String"]!, false);
+
+    public JsonObject ToJson() => new() { [IsRegex ? "Regex" : "String"] = Text };
+
+    /// <summary>Finds it in a text, over whole Unicode characters.</summary>
+    public Func<string, IEnumerable<(int Start, int End)>> Matcher() => UnicodeRegex.Matcher(IsRegex ? Text : Regex.Escape(Text));
 }
 
 /// <summary>Regular expressions over whole Unicode characters: each character outside the first plane is shown to .NET as one unit of its own category.</summary>

@@ -98,7 +98,7 @@ internal static class TokenizerFile
         "Strip" => new StripNormalizer(Flag(json, "strip_left"), Flag(json, "strip_right")),
         "Precompiled" => new PrecompiledNormalizer(new(Convert.FromBase64String((string?)json["precompiled_charsmap"] ?? ""))),
         "Prepend" => new PrependNormalizer((string)json["prepend"]!),
-        "Replace" => new ReplaceNormalizer(Pattern(json).Text, Pattern(json).IsRegex, (string)json["content"]!),
+        "Replace" => new ReplaceNormalizer(TextPattern.Read(json["pattern"]!), (string)json["content"]!),
         "Nmt" => new NmtNormalizer(),
         "Sequence" => new SequenceNormalizer([.. json["normalizers"]!.AsArray().Select(n => ReadNormalizer(n)!)]),
         var other => throw Unknown("normalizer", other, "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Precompiled, Prepend, Replace, Nmt and Sequence"),
@@ -107,7 +107,7 @@ internal static class TokenizerFile
     internal static PreTokenizer? ReadPreTokenizer(JsonNode? json) => json is null ? null : Type(json) switch
     {
         "ByteLevel" => new ByteLevelPreTokenizer(Flag(json, "add_prefix_space", true), Flag(json, "trim_offsets", true), Flag(json, "use_regex", true)),
-        "Split" => new SplitPreTokenizer(Pattern(json).Text, Pattern(json).IsRegex, (string)json["behavior"]!, Flag(json, "invert")),
+        "Split" => new SplitPreTokenizer(TextPattern.Read(json["pattern"]!), (string)json["behavior"]!, Flag(json, "invert")),
         "Whitespace" => new WhitespacePreTokenizer(),
         "WhitespaceSplit" => new WhitespaceSplitPreTokenizer(),
         "Metaspace" => new MetaspacePreTokenizer((string?)json["replacement"] ?? "▁", PrependScheme(json), Flag(json, "split", true)),
@@ -129,14 +129,12 @@ internal static class TokenizerFile
         "ByteLevel" => new ByteLevelDecoder(json.AsObject()),
         "Fuse" => new FuseDecoder(),
         "Metaspace" => new MetaspaceDecoder((string?)json["replacement"] ?? "▁", PrependScheme(json), Flag(json, "split", true)),
-        "Replace" => new ReplaceDecoder(Pattern(json).Text, Pattern(json).IsRegex, (string)json["content"]!),
+        "Replace" => new ReplaceDecoder(TextPattern.Read(json["pattern"]!), (string)json["content"]!),
         "ByteFallback" => new ByteFallbackDecoder(),
         "Strip" => new StripDecoder((string)json["content"]!, (int)json["start"]!, (int)json["stop"]!),
         "Sequence" => new SequenceDecoder([.. json["decoders"]!.AsArray().Select(d => ReadDecoder(d)!)]),
         var other => throw Unknown("decoder", other, "ByteLevel, Fuse, Metaspace, Replace, ByteFallback, Strip and Sequence"),
     };
-
-    private static (string Text, bool IsRegex) Pattern(JsonNode json) => json["pattern"]!["Regex"] is { } regex ? ((string)regex!, true) : ((string)json["pattern"]!["String"]!, false);
 
     // Files from before 2023 say add_prefix_space.
     private static string PrependScheme(JsonNode json) => (string?)json["prepend_scheme"] switch
@@ -160,7 +158,7 @@ internal static class TokenizerFile
         new BytePairEncoding(vocabulary, merges, new(IgnoreMerges: ignoreMerges)), null,
         pattern is null or PatternScanner.Gpt2Pattern
             ? new ByteLevelPreTokenizer(addPrefixSpace: false, trimOffsets: true, useRegex: true)
-            : new SequencePreTokenizer([new SplitPreTokenizer(pattern, isRegex: true, "Isolated", invert: false), new ByteLevelPreTokenizer(addPrefixSpace: false, trimOffsets: true, useRegex: false)]),
+            : new SequencePreTokenizer([new SplitPreTokenizer(new(pattern, IsRegex: true), "Isolated", invert: false), new ByteLevelPreTokenizer(addPrefixSpace: false, trimOffsets: true, useRegex: false)]),
         new ByteLevelPostProcessor(addPrefixSpace: true, trimOffsets: false, useRegex: true), new ByteLevelDecoder(), added);
 
     /// <summary>
@@ -233,7 +231,11 @@ internal static class TokenizerFile
         Write(Path.Combine(folder, "tokenizer.json"), json.ToJsonString(s_indented));
     }
 
-    public static void SaveFile(Tokenizer tokenizer, string path) => Write(path, tokenizer.SentencePiece is not null ? throw new InvalidOperationException("A SentencePiece model has no tokenizer.json.") : ToJson(tokenizer).ToJsonString(s_indented));
+    public static void SaveFile(Tokenizer tokenizer, string path)
+    {
+        if (tokenizer.SentencePiece is not null) throw new InvalidOperationException("A SentencePiece model has no tokenizer.json.");
+        Write(path, ToJson(tokenizer).ToJsonString(s_indented));
+    }
 
     // What transformers needs beside tokenizer.json to open the folder.
     private static JsonObject Configuration(Tokenizer tokenizer)
@@ -247,7 +249,7 @@ internal static class TokenizerFile
     private static void Write(string path, string text) => WriteWhole(path, new UTF8Encoding(false).GetBytes(text));
 
     // Whole or not at all.
-    internal static void WriteWhole(string path, ReadOnlySpan<byte> bytes)
+    private static void WriteWhole(string path, ReadOnlySpan<byte> bytes)
     {
         File.WriteAllBytes(path + ".tmp", bytes);
         File.Move(path + ".tmp", path, overwrite: true);

@@ -51,7 +51,7 @@ public static class TokenizerTrainer
         RequireText(counts.Count);
         var sorted = counts.Keys.OrderBy(char.ConvertToUtf32Lenient);
         var vocabulary = Number(specialTokens is null ? sorted.Append(EndOfText).Append(Unknown) : specialTokens.Concat(sorted));
-        return new(new WordLevel(vocabulary, Unknown), null, new SplitPreTokenizer(@"[\s\S]", isRegex: true, "Isolated", invert: false), null, new FuseDecoder(), Special(vocabulary, specialTokens ?? [EndOfText, Unknown]));
+        return new(new WordLevel(vocabulary, Unknown), null, new SplitPreTokenizer(new(@"[\s\S]", IsRegex: true), "Isolated", invert: false), null, new FuseDecoder(), Special(vocabulary, specialTokens ?? [EndOfText, Unknown]));
     }
 
     /// <summary>One id a word or run of punctuation, the most frequent first; <c>&lt;unk&gt;</c> for the rest.</summary>
@@ -85,7 +85,7 @@ public static class TokenizerTrainer
     public static Tokenizer Unigram(IEnumerable<string> texts, int size, IReadOnlyList<string>? specialTokens = null, int? threads = null)
     {
         specialTokens ??= [EndOfText, Unknown];
-        var normalizer = new SequenceNormalizer([new NmtNormalizer(), new UnicodeNormalizer(NormalizationForm.FormKC), new ReplaceNormalizer(" {2,}", isRegex: true, " ")]);
+        var normalizer = new SequenceNormalizer([new NmtNormalizer(), new UnicodeNormalizer(NormalizationForm.FormKC), new ReplaceNormalizer(new(" {2,}", IsRegex: true), " ")]);
         var split = new MetaspacePreTokenizer("▁", "always", split: true);
         var counts = UnigramWords(texts, normalizer, split, threads);
         RequireText(counts.Count);

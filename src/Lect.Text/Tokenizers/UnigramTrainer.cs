@@ -170,7 +170,7 @@ internal sealed class UnigramTrainer
     private T[] InParts<T>(int count, Func<int, int, T> work)
     {
         var results = new T[Parts];
-        Parallel.For(0, Parts, new() { MaxDegreeOfParallelism = Threads }, p => results[p] = work((int)((long)count * p / Parts), (int)((long)count * (p + 1) / Parts)));
+        InParallel.For(Parts, p => results[p] = work((int)((long)count * p / Parts), (int)((long)count * (p + 1) / Parts)), Threads);
         return results;
     }
 

@@ -20,12 +20,15 @@ public record TokenizerConfig
     }
 
     /// <summary>Learns the vocabulary from texts.</summary>
-    public virtual Tokenizer Train(IEnumerable<string> texts) => Kind switch
+    public virtual Tokenizer Train(IEnumerable<string> texts) => Train(texts, specialTokens: null, words: 8000, minFrequency: 0);
+
+    /// <summary>The one switch over the kinds.</summary>
+    private protected Tokenizer Train(IEnumerable<string> texts, IReadOnlyList<string>? specialTokens, int words, int minFrequency) => Kind switch
     {
-        "unigram" => TokenizerTrainer.Unigram(texts, Size ?? 8000),
-        "char" => TokenizerTrainer.Characters(texts),
-        "word" => TokenizerTrainer.Words(texts, Size ?? 8000),
-        _ => TokenizerTrainer.ByteLevelBpe(texts, Size ?? 8000),
+        "unigram" => TokenizerTrainer.Unigram(texts, Size ?? 8000, specialTokens),
+        "char" => TokenizerTrainer.Characters(texts, specialTokens: specialTokens),
+        "word" => TokenizerTrainer.Words(texts, Size ?? words, specialTokens: specialTokens, minFrequency: minFrequency),
+        _ => TokenizerTrainer.ByteLevelBpe(texts, Size ?? 8000, specialTokens),
     };
 }
 

@@ -24,13 +24,7 @@ public sealed record PairTokenizerConfig : TokenizerConfig
     }
 
     /// <inheritdoc/>
-    public override Tokenizer Train(IEnumerable<string> texts) => Kind switch
-    {
-        "char" => TokenizerTrainer.Characters(texts, specialTokens: TrainSeq2Seq.SpecialTokens),
-        "word" => TokenizerTrainer.Words(texts, Size ?? 1_000_000, specialTokens: TrainSeq2Seq.SpecialTokens, minFrequency: MinFrequency ?? 2),
-        "unigram" => TokenizerTrainer.Unigram(texts, Size ?? 8000, TrainSeq2Seq.SpecialTokens),
-        _ => TokenizerTrainer.ByteLevelBpe(texts, Size ?? 8000, TrainSeq2Seq.SpecialTokens),
-    };
+    public override Tokenizer Train(IEnumerable<string> texts) => Train(texts, TrainSeq2Seq.SpecialTokens, words: 1_000_000, MinFrequency ?? 2);
 }
 
 /// <summary>The keys of <c>train</c> for pairs.</summary>
