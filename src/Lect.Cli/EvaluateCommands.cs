@@ -36,7 +36,7 @@ internal static class EvaluateCommands
         var command = new Command("translation", "BLEU and chrF of a run's model on unseen pairs, beside copying the source and the nearest training sentence. Example: lect evaluate translation --model runs/en-de") { modelOption, device, sentences, beams, json };
         command.SetAction(int (parsed) =>
         {
-            var report = TranslationReport.Of(parsed.GetValue(modelOption)!, parsed.GetValue(sentences), parsed.GetValue(beams) is { } b ? new() { Beams = b } : null, parsed.GetValue(device)!);
+            var report = TranslationReport.Of(parsed.GetValue(modelOption)!, parsed.GetValue(sentences), parsed.GetValue(beams), parsed.GetValue(device)!);
             if (parsed.GetValue(json)) Screen.Figures(true, [.. report.Figures.Select(f => (f.Name, (JsonNode)new JsonObject { ["bleu"] = f.Bleu, ["chrf"] = f.ChrF })), ("sentences", report.Test.Count), ("signature", report.Signature)]);
             else
             {

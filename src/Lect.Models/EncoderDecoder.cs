@@ -27,6 +27,29 @@ public sealed class DecoderState : IDisposable
 
     internal bool Has(string name) => parts.ContainsKey(name);
 
+    /// <summary>A layer's keys and values [B, H, T, d] behind those of the positions before.</summary>
+    /// <param name="layer">From 0.</param>
+    /// <param name="keys">Of the new positions.</param>
+    /// <param name="values">Of the new positions.</param>
+    /// <param name="keep">Whether further positions will follow.</param>
+    internal (Tensor Keys, Tensor Values) Extend(int layer, Tensor keys, Tensor values, bool keep)
+    {
+        var (k, v) = ($"k{layer}", $"v{layer}");
+        if (Has(k)) (keys, values) = (cat([this[k], keys], 2), cat([this[v], values], 2));
+        if (keep) (this[k], this[v]) = (keys, values);
+        return (keys, values);
+    }
+
+    /// <summary>A layer's keys and values of the source, computed once.</summary>
+    /// <param name="layer">From 0.</param>
+    /// <param name="make">Makes them.</param>
+    internal (Tensor Keys, Tensor Values) OfSource(int layer, Func<(Tensor Keys, Tensor Values)> make)
+    {
+        var (k, v) = ($"source_k{layer}", $"source_v{layer}");
+        if (!Has(k)) (this[k], this[v]) = make();
+        return (this[k], this[v]);
+    }
+
     /// <summary>Keeps these rows in this order: beams that go on.</summary>
     /// <param name="rows_N">Row numbers, int64.</param>
     public void Select(Tensor rows_N)
@@ -89,9 +112,12 @@ public abstract class EncoderDecoder : nn.Module
     /// <summary>Goes T target positions on.</summary>
     /// <param name="state">Changed.</param>
     /// <param name="target_BT">The tokens before those to predict: <see cref="BosId"/> first.</param>
-    /// <param name="attention">Told the attention to the source: of each layer [B, H, T, S].</param>
+    /// <param name="attention">Told the attention of each layer, [B, H, T, S]; <see cref="AttendsToSource"/> says to what.</param>
     /// <returns>[B, T, C] for the output layer.</returns>
     public abstract Tensor Decode(DecoderState state, Tensor target_BT, IActivationSink? attention = null);
+
+    /// <summary>Whether what <see cref="Decode"/> tells under a layer's number is attention to the source, or to the target so far: a Transformer's decoder has both, the former as -1, -2, …</summary>
+    internal virtual bool AttendsToSource(int layer) => layer < 0;
 
     /// <summary>Rows of ids as one tensor, [B, longest] int64, padded behind their ends.</summary>
     public static Tensor Padded(IReadOnlyList<int[]> rows, int pad)

@@ -21,7 +21,7 @@ public enum BeamStop
 }
 
 /// <summary>How beams are scored and when they stop.</summary>
-public sealed record BeamOptions
+public record BeamOptions
 {
     /// <summary>Hypotheses followed side by side. <value>4</value></summary>
     public int Beams { get; init; } = 4;

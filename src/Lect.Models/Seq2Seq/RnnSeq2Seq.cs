@@ -128,6 +128,8 @@ public sealed class RnnSeq2Seq : EncoderDecoder
         }
     }
 
+    internal override bool AttendsToSource(int layer) => true;
+
     /// <inheritdoc/>
     public override DecoderState Encode(Tensor source_BS, IActivationSink? sink = null)
     {

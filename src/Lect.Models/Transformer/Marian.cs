@@ -285,13 +285,11 @@ public sealed class Marian : EncoderDecoder
         private readonly MarianAttention self_attn, encoder_attn;
         private readonly Linear fc1, fc2;
         private readonly LayerNorm self_attn_layer_norm, encoder_attn_layer_norm, final_layer_norm;
-        private readonly string k, v, sourceK, sourceV;
         private readonly int layer;
 
         public MarianDecoderLayer(MarianConfig config, int layer, Device device) : base(config, "MarianDecoderLayer")
         {
             this.layer = layer;
-            (k, v, sourceK, sourceV) = ($"k{layer}", $"v{layer}", $"source_k{layer}", $"source_v{layer}");
             (self_attn, encoder_attn) = (new(config, config.DecoderAttentionHeads, device), new(config, config.DecoderAttentionHeads, device));
             (fc1, fc2) = (nn.Linear(config.DModel, config.DecoderFfnDim, device: device), nn.Linear(config.DecoderFfnDim, config.DModel, device: device));
             (self_attn_layer_norm, encoder_attn_layer_norm, final_layer_norm) = (nn.LayerNorm(config.DModel, device: device), nn.LayerNorm(config.DModel, device: device), nn.LayerNorm(config.DModel, device: device));
@@ -301,11 +299,10 @@ public sealed class Marian : EncoderDecoder
         public Tensor forward(Tensor x_BTC, DecoderState state, IActivationSink? sink, ComputeType compute)
         {
             var (keys, values) = self_attn.KeysValues(x_BTC, compute);
-            if (state.Has(k)) (keys, values) = (cat([state[k], keys], 2), cat([state[v], values], 2));
-            if (!training) (state[k], state[v]) = (keys, values);
+            (keys, values) = state.Extend(layer, keys, values, keep: !training);
             x_BTC = Residual(x_BTC, self_attn.Attend(x_BTC, keys, values, null, sink is null ? null : p => sink.Attention(layer, p), compute), self_attn_layer_norm);
-            if (!state.Has(sourceK)) (state[sourceK], state[sourceV]) = encoder_attn.KeysValues(state["source"], compute);
-            x_BTC = Residual(x_BTC, encoder_attn.Attend(x_BTC, state[sourceK], state[sourceV], state["real"].unsqueeze(1).unsqueeze(1), sink is null ? null : p => sink.Attention(-1 - layer, p), compute), encoder_attn_layer_norm);
+            (keys, values) = state.OfSource(layer, () => encoder_attn.KeysValues(state["source"], compute));
+            x_BTC = Residual(x_BTC, encoder_attn.Attend(x_BTC, keys, values, state["real"].unsqueeze(1).unsqueeze(1), sink is null ? null : p => sink.Attention(-1 - layer, p), compute), encoder_attn_layer_norm);
             return Residual(x_BTC, FeedForward(x_BTC, fc1, fc2, compute), final_layer_norm);
         }
     }

@@ -283,13 +283,11 @@ internal sealed class TransformerDecoderBlock : TransformerBlock
     private readonly MultiHeadAttention self_attn, multihead_attn;
     private readonly Linear linear1, linear2;
     private readonly SequenceNorm norm1, norm2, norm3;
-    private readonly string k, v, sourceK, sourceV;
     private readonly int layer;
 
     public TransformerDecoderBlock(TransformerConfig config, int layer, Device device) : base(config, "TransformerDecoderLayer")
     {
         this.layer = layer;
-        (k, v, sourceK, sourceV) = ($"k{layer}", $"v{layer}", $"source_k{layer}", $"source_v{layer}");
         (self_attn, multihead_attn) = (new(config, device), new(config, device));
         (linear1, linear2) = (nn.Linear(config.DModel, config.Ff, device: device), nn.Linear(config.Ff, config.DModel, device: device));
         (norm1, norm2, norm3) = (new(config, device), new(config, device), new(config, device));
@@ -301,15 +299,14 @@ internal sealed class TransformerDecoderBlock : TransformerBlock
         x_BTC = Residual(x_BTC, norm1, real_BT, x =>
         {
             var (queries, keys, values) = self_attn.QueriesKeysValues(x, compute);
-            if (state.Has(k)) (keys, values) = (cat([state[k], keys], 2), cat([state[v], values], 2));
-            if (!training) (state[k], state[v]) = (keys, values);
+            (keys, values) = state.Extend(layer, keys, values, keep: !training);
             // Targets are padded behind their end, which a causal mask hides from what counts.
             return self_attn.Attend(queries, keys, values, null, sink is null ? null : p => sink.Attention(layer, p), compute);
         });
         x_BTC = Residual(x_BTC, norm2, real_BT, x =>
         {
-            if (!state.Has(sourceK)) (state[sourceK], state[sourceV]) = multihead_attn.KeysValues(state["source"], compute);
-            return multihead_attn.Attend(multihead_attn.Queries(x, compute), state[sourceK], state[sourceV], state["real"].unsqueeze(1).unsqueeze(1), sink is null ? null : p => sink.Attention(-1 - layer, p), compute);
+            var (keys, values) = state.OfSource(layer, () => multihead_attn.KeysValues(state["source"], compute));
+            return multihead_attn.Attend(multihead_attn.Queries(x, compute), keys, values, state["real"].unsqueeze(1).unsqueeze(1), sink is null ? null : p => sink.Attention(-1 - layer, p), compute);
         });
         return Residual(x_BTC, norm3, real_BT, x => FeedForward(x, linear1, linear2, compute));
     }

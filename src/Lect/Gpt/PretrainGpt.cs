@@ -34,9 +34,8 @@ public sealed record PretrainGptConfig : IRecipeConfig
         var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
         if (Recipe is not (null or "gpt")) faults.Add(RunFile.OtherRecipe(Recipe, "gpt"));
         if (Model.GetValueOrDefault("architecture") is { } a and not "gpt2") faults.Add($"model.architecture = '{a}': this version of Lect trains gpt2");
-        if (Model.TryGetValue("path", out var path) && path is not string { Length: > 0 }) faults.Add($"model.path = {path}: expected a folder's name (in quotes where it looks like a number)");
+        faults.AddRange(RunFile.ContinuedModelFaults(Model));
         if (Model.TryGetValue("vectors", out var vectors) && vectors is not string { Length: > 0 }) faults.Add($"model.vectors = {vectors}: expected a file or folder of word vectors");
-        if (Model.ContainsKey("path") && Model.Count > 1) faults.Add($"model.{Model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 

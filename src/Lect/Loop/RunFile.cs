@@ -50,6 +50,13 @@ public static class RunFile
     /// <summary>The fault of a file that names another recipe.</summary>
     internal static string OtherRecipe(string? found, string verb) => $"recipe = '{found}': this file is for another verb than lect train {verb}";
 
+    /// <summary>The faults of a <c>model</c> section that may name a folder to continue from.</summary>
+    internal static IEnumerable<string> ContinuedModelFaults(IReadOnlyDictionary<string, object?> model)
+    {
+        if (model.TryGetValue("path", out var path) && path is not string { Length: > 0 }) yield return $"model.path = {path}: expected a folder's name (in quotes where it looks like a number)";
+        if (model.ContainsKey("path") && model.Count > 1) yield return $"model.{model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration";
+    }
+
     /// <summary>The YAML text of a recipe's record.</summary>
     public static string Write<T>(T config) => s_writer.Serialize(config!);
 

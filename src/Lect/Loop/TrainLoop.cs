@@ -73,6 +73,7 @@ public static class TrainLoop
             state = run.Restore(training.Model, optimizer);
             events.Begin();
             firstStep = state.Step;
+            if (IsAveraged) return state;   // ended for good, with the mean at the root or not
             if (state.Step > 0) Publish(state.Step == steps);   // a kill may have come between the checkpoint and this
             while (state.Step < steps && !IsOutOfPatience)
             {
@@ -110,15 +111,20 @@ public static class TrainLoop
             training.Model.eval();
             var figures = training.Evaluate();
             if (Decides(figures) < state.Best) training.Save(run.Path);
-            if (!RunFolder.ReadMetrics(run.Path).Any(l => l["averaged"] is not null)) LogFigures(new() { ["step"] = state.Step, ["averaged"] = (double)checkpoints.Count }, figures);
+            var line = Line(figures);
+            line["averaged"] = (double)checkpoints.Count;
+            Log(line);   // behind the model: a kill between them does it once more
         }
+
+        private bool IsAveraged => (state.Step >= steps || IsOutOfPatience) && RunFolder.ReadMetrics(run.Path).Any(l => l["averaged"] is not null && (long)l["step"]! == state.Step);
 
         private double Decides(IReadOnlyList<(string Name, double Value)> figures) => training.HighestOf is { } name ? -figures.First(f => f.Name == name).Value : figures[0].Value;
 
-        private void LogFigures(JsonObject line, IReadOnlyList<(string Name, double Value)> figures)
+        private JsonObject Line(IReadOnlyList<(string Name, double Value)> figures)
         {
+            var line = new JsonObject { ["step"] = state.Step };
             foreach (var (name, value) in figures) line[name] = double.IsFinite(value) ? value : null;
-            Log(line);
+            return line;
         }
 
         // A function of the state, so that a run that ended this way has ended for good.
@@ -167,11 +173,10 @@ public static class TrainLoop
             if (training.Evaluate is null) return false;
             training.Model.eval();
             var figures = training.Evaluate();
-            var line = new JsonObject { ["step"] = state.Step };
             if (double.IsNaN(figures[0].Value)) throw new ArithmeticException($"Found a {figures[0].Name} that is no number at step {state.Step}. {Advice}");
+            var line = Line(figures);
             var isBest = Decides(figures) < state.Best;
             if (isBest) state = state with { Best = Decides(figures), BestStep = state.Step };
-            foreach (var (name, value) in figures) line[name] = double.IsFinite(value) ? value : null;
             if (training.Sample?.Invoke() is { } sample) line["sample"] = sample;
             Log(line);
             return isBest;

@@ -60,13 +60,11 @@ public static class AttentionMap
         var (sourceTokens, sourceWords) = Tokens(source, translator.SourceTokenizer!);
         var (outputTokens, outputWords) = Tokens(output, translator.TargetTokenizer!);
         var (readTokens, readWords) = Tokens([model.BosId, .. output[..^1]], translator.TargetTokenizer!);
-        // A recurrent decoder's attention to the source is layer 0; a Transformer's is -1, -2, …, and its layers from 0 attend to themselves.
-        var isRecurrent = model is RnnSeq2Seq;
         AttentionView?[] views =
         [
-            decoder.View("target to source", l => isRecurrent || l < 0, outputTokens, sourceTokens, outputWords, sourceWords),
+            decoder.View("target to source", model.AttendsToSource, outputTokens, sourceTokens, outputWords, sourceWords),
             encoder.View("encoder", l => l >= 0, sourceTokens, sourceTokens, sourceWords, sourceWords),
-            isRecurrent ? null : decoder.View("decoder", l => l >= 0, readTokens, readTokens, readWords, readWords),
+            decoder.View("decoder", l => !model.AttendsToSource(l), readTokens, readTokens, readWords, readWords),
         ];
         var found = views.OfType<AttentionView>().ToList();
         return found.Count > 0 ? found : throw new InvalidDataException("Found a model without attention. Expected one with it (kind: bahdanau, luong_general, luong_dot, or a Transformer).");

@@ -80,8 +80,7 @@ public sealed record TrainSeq2SeqConfig : IRecipeConfig
     public TrainSeq2SeqConfig Validate()
     {
         var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
-        if (Model.TryGetValue("path", out var path) && path is not string { Length: > 0 }) faults.Add($"model.path = {path}: expected a folder's name (in quotes where it looks like a number)");
-        if (Model.ContainsKey("path") && Model.Count > 1) faults.Add($"model.{Model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration");
+        faults.AddRange(RunFile.ContinuedModelFaults(Model));
         if (Model.ContainsKey("path") && (Tokenizer.Path ?? Tokenizer.Kind) is not null) faults.Add("tokenizer: a model that is continued (model.path) keeps its own");
         if (Recipe is not ("seq2seq" or "transformer")) faults.Add($"recipe = '{Recipe}': expected seq2seq or transformer");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
@@ -161,6 +160,7 @@ public static class TrainSeq2Seq
         Directory.CreateDirectory(folder);
         if (config.Model.GetValueOrDefault("path") is string path)
         {
+            ModelFolder.ReadConfig(path);   // says it where there is no model at all
             foreach (var file in Translator.TokenizerFiles.Append("generation_config.json").Where(f => File.Exists(Path.Combine(path, f)))) File.Copy(Path.Combine(path, file), Path.Combine(folder, file), overwrite: true);
             return Translator.Tokenizers(folder) is ({ } left, { } right) ? (left, right) : throw new InvalidDataException($"Found no tokenizer in {path}. Expected the folder of a whole model.");
         }

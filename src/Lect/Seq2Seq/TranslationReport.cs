@@ -18,10 +18,10 @@ public sealed record TranslationReport(IReadOnlyList<TextPair> Test, string Sign
     /// <summary>Measures the model of a run on the test split of its data (the validation split where the data are files, which have no test).</summary>
     /// <param name="folder">Of a run of <c>lect train seq2seq</c> or <c>transformer</c>.</param>
     /// <param name="sentences">At most; 0: all.</param>
-    /// <param name="options">Of translating; null: the folder's own.</param>
+    /// <param name="beams">Hypotheses of beam search; null: as the folder has it.</param>
     /// <param name="device">Where.</param>
     /// <exception cref="InvalidDataException">The folder is no run, or its data hold nothing to test with.</exception>
-    public static TranslationReport Of(string folder, int sentences = 0, TranslationOptions? options = null, string device = "auto")
+    public static TranslationReport Of(string folder, int sentences = 0, int? beams = null, string device = "auto")
     {
         if (!RunFolder.IsAt(folder)) throw new InvalidDataException($"Found no run in {folder}. Expected the folder of 'lect train seq2seq' or 'lect train transformer', which knows its data.");
         var config = RunFile.Load<TrainSeq2SeqConfig>(Path.Combine(folder, "run.yaml"));
@@ -37,7 +37,7 @@ public sealed record TranslationReport(IReadOnlyList<TextPair> Test, string Sign
         TranslationFigures Figures(string name, IReadOnlyList<string> texts) => new(name, bleu.Corpus(texts, references).Value, new ChrF().Corpus(texts, references).Value, texts);
         return new(test, bleu.Signature(references),
         [
-            Figures("model", [.. translator.Translate([.. test.Select(p => p.Source)], options).Select(t => t.Text)]),
+            Figures("model", [.. translator.Translate([.. test.Select(p => p.Source)], translator.Defaults with { Beams = beams ?? translator.Defaults.Beams }).Select(t => t.Text)]),
             Figures("copy", [.. test.Select(p => p.Source)]),
             Figures("nearest", Nearest(train, test)),
         ]);
@@ -58,15 +58,14 @@ public sealed record TranslationReport(IReadOnlyList<TextPair> Test, string Sign
         var norms = new double[train.Count];
         foreach (var (word, list) in places)
             foreach (var (pair, count) in list) norms[pair] += Math.Pow(count * Weight(word), 2);
+        var lengths = norms.Select(n => Math.Sqrt(n + 1e-9)).ToArray();
         var found = new List<string>();
         foreach (var (_, source, _) in test)
         {
             var scores = new double[train.Count];
             foreach (var group in Words(source).GroupBy(w => w, StringComparer.Ordinal).Where(g => places.ContainsKey(g.Key)))
                 foreach (var (pair, count) in places[group.Key]) scores[pair] += group.Count() * count * Math.Pow(Weight(group.Key), 2);
-            var best = 0;
-            for (var i = 1; i < scores.Length; i++) if (scores[i] / Math.Sqrt(norms[i] + 1e-9) > scores[best] / Math.Sqrt(norms[best] + 1e-9)) best = i;
-            found.Add(train[best].Target);
+            found.Add(train[Enumerable.Range(0, train.Count).MaxBy(i => scores[i] / lengths[i])].Target);
         }
         return found;
     }

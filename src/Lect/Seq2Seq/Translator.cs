@@ -5,21 +5,14 @@ using static TorchSharp.torch;
 
 namespace Lect;
 
-/// <summary>How translations are made.</summary>
-public sealed record TranslationOptions
+/// <summary>How translations are made: <see cref="BeamOptions"/> with 4 beams and 128 tokens at most, and what becomes of the hypotheses.</summary>
+public sealed record TranslationOptions : BeamOptions
 {
-    /// <summary>Beams; 1: the most probable token each time. <value>4</value></summary>
-    public int Beams { get; init; } = 4;
-    /// <summary>Exponent of the length that a score is divided by. <value>1</value></summary>
-    public double LengthPenalty { get; init; } = 1;
-    /// <summary>Divides by ((5 + length) / 6)^penalty (Wu et al. 2016) instead of length^penalty (Hugging Face).</summary>
-    public bool Gnmt { get; init; }
+    /// <summary>With the defaults of translating.</summary>
+    public TranslationOptions() => MaxNewTokens = 128;
+
     /// <summary>Of the finished hypotheses the one that looks at all of the source is preferred: penalty * sum over source tokens of log(min(its attention, 1)) is added to their scores (Wu et al. 2016, equation 14). <value>0</value></summary>
     public double CoveragePenalty { get; init; }
-    /// <summary>When beams have enough.</summary>
-    public BeamStop Stop { get; init; }
-    /// <summary>Tokens at most. <value>128</value></summary>
-    public int MaxNewTokens { get; init; } = 128;
     /// <summary>Hypotheses to give of each sentence, best first; at most as many as beams. <value>1</value></summary>
     public int Best { get; init; } = 1;
     /// <summary>Where the model says that a word is unknown, the source word that it attends to most stands in the text. <value>true</value></summary>
@@ -28,12 +21,6 @@ public sealed record TranslationOptions
     public bool WithAttention { get; init; }
     /// <summary>Sentences side by side. <value>32</value></summary>
     public int BatchSize { get; init; } = 32;
-    /// <summary>Ids that are never said.</summary>
-    public IReadOnlyList<int> NeverIds { get; init; } = [];
-    /// <summary>The token that must end a text that is as long as it may be.</summary>
-    public int? ForcedEosTokenId { get; init; }
-
-    internal BeamOptions Beam => new() { Beams = Beams, LengthPenalty = LengthPenalty, Gnmt = Gnmt, Stop = Stop, MaxNewTokens = MaxNewTokens, NeverIds = NeverIds, ForcedEosTokenId = ForcedEosTokenId };
 
     /// <summary>Checks ranges, by the names of the command line's options.</summary>
     /// <exception cref="InvalidDataException">A value outside its range.</exception>
@@ -73,11 +60,10 @@ public sealed class Translator : IDisposable
     /// <summary>Opens a model folder: config.json, model.safetensors, and the tokenizers: Marian's files, one file a side, or one for both.</summary>
     /// <param name="folder">In Hugging Face's layout.</param>
     /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
-    /// <param name="dropout">Replaces the configuration's, for training.</param>
     /// <exception cref="InvalidDataException">Something is missing or damaged; the message says what.</exception>
-    public static Translator Load(string folder, string device = "auto", double? dropout = null)
+    public static Translator Load(string folder, string device = "auto")
     {
-        var model = ModelFolder.LoadEncoderDecoder(folder, Devices.Choose(device), dropout);
+        var model = ModelFolder.LoadEncoderDecoder(folder, Devices.Choose(device));
         var (source, target) = Tokenizers(folder);
         return new(model, source, target, ReadDefaults(folder, model));
     }
@@ -132,14 +118,15 @@ public sealed class Translator : IDisposable
         Model.Compute = ComputeType.Float32;
         foreach (var batch in Enumerable.Range(0, sources.Count).OrderBy(i => sources[i].Length).Chunk(options.BatchSize))
         {
-            var answers = BeamSearch.Search(Model, [.. batch.Select(i => sources[i])], options.Beam);
-            var all = batch.SelectMany((source, i) => answers[i].Select(hypothesis => (source, hypothesis))).ToList();
-            var attention = WantsAttention(all.Select(a => a.hypothesis), options) ? Attention([.. all.Select(a => (sources[a.source], a.hypothesis.Ids))]) : null;
-            var ranked = all.Select((a, i) => (a.source, Translation: Finish(a.hypothesis, sources[a.source], texts?[a.source], attention?[i], options))).ToLookup(a => a.source, a => a.Translation);
-            foreach (var i in batch)
+            var answers = BeamSearch.Search(Model, [.. batch.Select(i => sources[i])], options);
+            // Only coverage asks for the attention of hypotheses that are not given.
+            var looked = batch.SelectMany((source, i) => answers[i].Take(options.CoveragePenalty > 0 ? int.MaxValue : options.Best).Select(h => (Source: source, Hypothesis: h))).ToList();
+            var attention = WantsAttention(looked.Select(l => l.Hypothesis), options) ? Attention([.. looked.Select(l => (sources[l.Source], l.Hypothesis.Ids))]) : null;
+            foreach (var group in looked.Select((l, i) => (l.Source, l.Hypothesis, Attention: attention?[i])).GroupBy(l => l.Source))
             {
-                var best = ranked[i].OrderByDescending(t => t.Score).Take(options.Best).ToList();
-                found[i] = best[0] with { Others = best[1..] };
+                var best = group.Select(l => (l.Hypothesis, l.Attention, Score: l.Hypothesis.Score + Coverage(l.Attention, options))).OrderByDescending(l => l.Score).Take(options.Best)
+                    .Select(l => new Translation(l.Hypothesis.Ids, Text(l.Hypothesis.Ids, sources[group.Key], texts?[group.Key], l.Attention, options), l.Score, options.WithAttention ? l.Attention : null, [])).ToList();
+                found[group.Key] = best[0] with { Others = best[1..] };
             }
         }
         return found;
@@ -150,15 +137,11 @@ public sealed class Translator : IDisposable
     private bool WantsAttention(IEnumerable<Hypothesis> hypotheses, TranslationOptions options) =>
         options.WithAttention || options.CoveragePenalty > 0 || (options.CopyUnknown && SourceTokenizer is not null && UnknownId is >= 0 and var unknown && hypotheses.Any(h => h.Ids.Contains(unknown)));
 
-    private Translation Finish(Hypothesis hypothesis, int[] source, string? text, float[][]? attention, TranslationOptions options)
-    {
-        var score = hypothesis.Score;
-        if (attention is not null && options.CoveragePenalty > 0)
-            score += options.CoveragePenalty * Enumerable.Range(0, source.Length).Sum(s => Math.Log(Math.Clamp(attention.Sum(row => row[s]), 1e-9, 1)));
-        var said = TargetTokenizer is null ? "" : attention is null || !options.CopyUnknown || SourceTokenizer is null ? TargetTokenizer.Decode(hypothesis.Ids, skipSpecialTokens: true)
-            : TargetTokenizer.Decode(hypothesis.Ids, skipSpecialTokens: true, Copies(hypothesis.Ids, source, text, attention));
-        return new(hypothesis.Ids, said, score, options.WithAttention ? attention : null, []);
-    }
+    private static double Coverage(float[][]? attention, TranslationOptions options) => attention is null || options.CoveragePenalty == 0 ? 0
+        : options.CoveragePenalty * Enumerable.Range(0, attention[0].Length).Sum(s => Math.Log(Math.Clamp(attention.Sum(row => row[s]), 1e-9, 1)));
+
+    private string Text(int[] ids, int[] source, string? text, float[][]? attention, TranslationOptions options) =>
+        TargetTokenizer?.Decode(ids, skipSpecialTokens: true, attention is not null && options.CopyUnknown && SourceTokenizer is not null ? Copies(ids, source, text, attention) : null) ?? "";
 
     // What stands for each unknown token: the source word that it attends to most.
     private Dictionary<int, string> Copies(int[] ids, int[] source, string? text, float[][] attention)
@@ -182,7 +165,7 @@ public sealed class Translator : IDisposable
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         Model.eval();
-        var mean = new MeanAttention(Model is RnnSeq2Seq);
+        var mean = new MeanAttention(Model);
         using (var state = Model.Encode(EncoderDecoder.Padded([.. pairs.Select(p => p.Source)], Model.PadId)))
             Model.Decode(state, EncoderDecoder.Padded([.. pairs.Select(p => (int[])[Model.BosId, .. p.Target[..^1]])], Model.PadId), mean);
         if (mean.Sum_BTS is null) return null;
@@ -191,15 +174,14 @@ public sealed class Translator : IDisposable
         return [.. pairs.Select((p, b) => p.Target.Select((_, t) => values.AsSpan((int)((b * targets + t) * sources), p.Source.Length).ToArray()).ToArray())];
     }
 
-    // A recurrent decoder's attention to the source is layer 0; a Transformer's is -1, -2, …
-    private sealed class MeanAttention(bool isRecurrent) : IActivationSink
+    private sealed class MeanAttention(EncoderDecoder model) : IActivationSink
     {
         public Tensor? Sum_BTS { get; private set; }
         public int Layers { get; private set; }
 
         public void Attention(int layer, Tensor probs_BHTS)
         {
-            if (layer >= 0 != isRecurrent) return;
+            if (!model.AttendsToSource(layer)) return;
             var mean_BTS = probs_BHTS.mean([1L]);
             Sum_BTS = (Sum_BTS is null ? mean_BTS : Sum_BTS + mean_BTS).MoveToOuterDisposeScope();
             Layers++;
