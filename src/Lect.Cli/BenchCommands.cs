@@ -1,16 +1,23 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Text.Json.Nodes;
 
 namespace Lect;
 
 /// <summary>lect bench: how fast this machine is at Lect's jobs.</summary>
 internal static class BenchCommands
 {
-    private static readonly Option<int> s_layers = Number("--layers", "Layers", d => d.Layers), s_heads = Number("--heads", "Attention heads", d => d.Heads), s_width = Number("--width", "Width", d => d.Width), s_vocab = Number("--vocab", "Tokens of the vocabulary", d => d.Vocab),
-        s_batch = Number("--batch", "Rows", d => d.Batch), s_seq = Number("--seq", "Tokens a row", d => d.Seq), s_threads = Number("--threads", "Threads", d => d.Threads);
+    private static readonly BenchShape s_gpt = new();
+    private static readonly Option<int> s_layers = Number("--layers", "Layers", s_gpt.Layers), s_heads = Number("--heads", "Attention heads", s_gpt.Heads), s_width = Number("--width", "Width", s_gpt.Width), s_vocab = Number("--vocab", "Tokens of the vocabulary", s_gpt.Vocab),
+        s_batch = Number("--batch", "Rows", s_gpt.Batch), s_seq = Number("--seq", "Tokens a row", s_gpt.Seq), s_threads = Number("--threads", "Threads", s_gpt.Threads);
     private static readonly Option<string> s_dtype = new("--dtype") { Description = "fp32, bf16 or auto (the faster one here)", DefaultValueFactory = _ => "auto" };
 
-    private static Option<int> Number(string name, string description, Func<BenchShape, int> otherwise) => new(name) { Description = description, DefaultValueFactory = _ => otherwise(new()) };
+    private static Option<int> Number(string name, string description, int otherwise)
+    {
+        var option = new Option<int>(name) { Description = description, DefaultValueFactory = _ => otherwise };
+        option.Validators.Add(found => { if (found.GetValueOrDefault<int>() < 1) found.AddError($"Found {name} {found.GetValueOrDefault<int>()}. Expected at least 1."); });
+        return option;
+    }
 
     public static Command Create()
     {
@@ -26,15 +33,10 @@ internal static class BenchCommands
         return command;
     }
 
-    private static BenchShape Shape(ParseResult p)
-    {
-        var shape = new BenchShape { Layers = p.GetValue(s_layers), Heads = p.GetValue(s_heads), Width = p.GetValue(s_width), Vocab = p.GetValue(s_vocab), Batch = p.GetValue(s_batch), Seq = p.GetValue(s_seq), Dtype = p.GetValue(s_dtype)!, Threads = p.GetValue(s_threads) };
-        if (new[] { shape.Layers, shape.Heads, shape.Width, shape.Vocab, shape.Batch, shape.Seq, shape.Threads }.Any(n => n < 1)) throw new InvalidDataException("Found a size below 1. Expected at least one of everything.");
-        return shape;
-    }
+    private static BenchShape Shape(ParseResult p) => new() { Layers = p.GetValue(s_layers), Heads = p.GetValue(s_heads), Width = p.GetValue(s_width), Vocab = p.GetValue(s_vocab), Batch = p.GetValue(s_batch), Seq = p.GetValue(s_seq), Dtype = p.GetValue(s_dtype)!, Threads = p.GetValue(s_threads) };
 
     private static Command Train() => Shaped("train", "A training step of GPT-2 beside its matrix products and beside plain TorchSharp. Example: lect bench train --seq 256", (shape, json) =>
-        Show(TrainBench.Run(shape, s => TrainBench.InAnotherProcess(["bench", "plain-train", .. Arguments(s)])), json));
+        Show(TrainBench.Run(shape, s => TrainBench.InAnotherProcess(["bench", "plain-train", .. Arguments(s.ToJson())])), json));
 
     private static Command Decode() => Shaped("decode", "Greedy decoding of GPT-2 with the cache. Example: lect bench decode --batch 1 --seq 256", (shape, json) =>
     {
@@ -54,23 +56,23 @@ internal static class BenchCommands
     private static Command Pairs(string name)
     {
         var d = new PairsShape();
-        Option<int> Size(string option, string description, int otherwise) => new(option) { Description = description, DefaultValueFactory = _ => otherwise };
         var kind = new Option<string>("--kind") { Description = "transformer, attention (Bahdanau) or fixed (the same without attention)", DefaultValueFactory = _ => d.Kind };
-        var (layers, heads, width, vocab) = (Size("--layers", "Layers of each side", d.Layers), Size("--heads", "Attention heads", d.Heads), Size("--width", "Width", d.Width), Size("--vocab", "Tokens of each vocabulary", d.Vocab));
-        var (batch, seq, json) = (Size("--batch", "Pairs", d.Batch), Size("--seq", "Tokens of each side", d.Seq), Screen.Json());
+        var (layers, heads, width, vocab) = (Number("--layers", "Layers of each side", d.Layers), Number("--heads", "Attention heads", d.Heads), Number("--width", "Width", d.Width), Number("--vocab", "Tokens of each vocabulary", d.Vocab));
+        var (batch, seq, json) = (Number("--batch", "Pairs", d.Batch), Number("--seq", "Tokens of each side", d.Seq), Screen.Json());
         var command = new Command(name, "A training step of an encoder-decoder beside its products and beside plain TorchSharp. Example: lect bench pairs --kind attention") { kind, layers, heads, width, vocab, batch, seq, s_dtype, s_threads, json };
         command.Hidden = name != "pairs";
         command.SetAction(int (p) =>
         {
             var shape = d with { Kind = p.GetValue(kind)!, Layers = p.GetValue(layers), Heads = p.GetValue(heads), Width = p.GetValue(width), Vocab = p.GetValue(vocab), Batch = p.GetValue(batch), Seq = p.GetValue(seq), Dtype = p.GetValue(s_dtype)!, Threads = p.GetValue(s_threads) };
             if (command.Hidden) Console.WriteLine(PairsBench.Plain(shape));
-            else Show(PairsBench.Run(shape, s => TrainBench.InAnotherProcess(["bench", "plain-pairs", .. p.Tokens.Skip(2).Select(t => t.Value).Where(t => t != "--json")])), p.GetValue(json));
+            else Show(PairsBench.Run(shape, s => TrainBench.InAnotherProcess(["bench", "plain-pairs", .. Arguments(s.ToJson())])), p.GetValue(json));
             return 0;
         });
         return command;
     }
 
-    private static string[] Arguments(BenchShape s) => [.. new[] { ("layers", s.Layers), ("heads", s.Heads), ("width", s.Width), ("vocab", s.Vocab), ("batch", s.Batch), ("seq", s.Seq), ("threads", s.Threads) }.SelectMany(a => new[] { "--" + a.Item1, a.Item2.ToString(CultureInfo.InvariantCulture) })];
+    // A shape's keys are the options' names; what has no option (dropout) is always the same.
+    private static IEnumerable<string> Arguments(JsonObject shape) => shape.Where(p => p.Key != "dropout").SelectMany(p => new[] { "--" + p.Key, p.Value!.ToString() });
 
     private static Command TokenizerCommand()
     {

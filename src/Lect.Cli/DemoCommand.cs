@@ -129,18 +129,17 @@ internal static class DemoCommand
         using var translator = Translator.Load(folder);
         var metric = new ChrF();
         var best = Enumerable.Range(0, report.Test.Count).Where(i => report.Test[i].Source.Split(' ').Length is >= 5 and <= 10).OrderByDescending(i => metric.Sentence(report.Figures[0].Texts[i], [report.Test[i].Target]).Value).FirstOrDefault();
-        var source = report.Test[best].Source;
-        var made = translator.Translate([source], translator.Defaults with { WithAttention = true })[0];
-        AnsiConsole.MarkupLineInterpolated($"\nWhere each token of a translation looked:\n  [grey]{source}[/]\n  [green]{made.Text}[/]\n  [grey]{report.Test[best].Target}[/] (written)");
-        var ids = translator.Encode(source);
-        string Token(Tokenizer tokenizer, int id) => tokenizer.Decode([id]).Trim() is { Length: > 0 } text ? text : tokenizer.TokenOf(id) ?? "";
-        AnsiConsole.MarkupLineInterpolated($"  {string.Join("  ", ids.Select((id, i) => $"{i + 1} {Token(translator.SourceTokenizer!, id)}"))}");
+        var (source, made) = (report.Test[best].Source, report.Figures[0].Texts[best]);
+        var views = AttentionMap.Of(translator, source);
+        var view = views[0];
+        AnsiConsole.MarkupLineInterpolated($"\nWhere each token of a translation looked:\n  [grey]{source}[/]\n  [green]{made}[/]\n  [grey]{report.Test[best].Target}[/] (written)");
+        AnsiConsole.MarkupLineInterpolated($"  {string.Join("  ", view.Keys.Select((key, i) => $"{i + 1} {key}"))}");
         var table = new Table().Border(TableBorder.Rounded).AddColumn(new TableColumn("").NoWrap());
-        for (var i = 1; i <= ids.Length; i++) table.AddColumn(new TableColumn(Text(i, "0")).Centered().NoWrap().Padding(0, 0));
-        foreach (var (id, row) in made.Ids.Zip(made.Attention!)) table.AddRow([Markup.Escape(Token(translator.TargetTokenizer!, id)), .. row.Select(p => new string("·░▒▓█"[(int)Math.Min(4, p * 5)], 2))]);
+        for (var i = 1; i <= view.Keys.Count; i++) table.AddColumn(new TableColumn(Text(i, "0")).Centered().NoWrap().Padding(0, 0));
+        foreach (var (token, row) in view.Queries.Zip(view.Layers[0].Chunk(view.Keys.Count))) table.AddRow([Markup.Escape(token), .. row.Select(p => new string("·░▒▓█"[(int)Math.Min(4, p * 5)], 2))]);
         AnsiConsole.Write(table);
         var page = Path.Combine(folder, "attention.html");
-        File.WriteAllText(page, AttentionMap.Page(source, AttentionMap.Of(translator, source)));
+        File.WriteAllText(page, AttentionMap.Page(source, views));
         AnsiConsole.MarkupLineInterpolated($"The same as a page: {page}");
     }
 

@@ -16,6 +16,16 @@ internal sealed class HuggingFaceFixture(string name)
 
     public static BeamStop Stop(JsonNode early) => early.GetValueKind() switch { System.Text.Json.JsonValueKind.True => BeamStop.AtOnce, System.Text.Json.JsonValueKind.String => BeamStop.WhenNoneCanBeBetter, _ => BeamStop.WhenNoBetter };
 
+    /// <summary>What an encoder-decoder's decoder reads: the labels one place later, behind the start token.</summary>
+    public static Tensor Shifted(EncoderDecoder model, Tensor labels_BT)
+    {
+        var read_BT = cat([full_like(labels_BT.narrow(1, 0, 1), model.BosId), labels_BT.narrow(1, 0, labels_BT.shape[1] - 1)], 1);
+        return read_BT.masked_fill(read_BT.eq(-100), model.PadId);
+    }
+
+    /// <summary>The mean loss over the labels that are not -100.</summary>
+    public static Tensor Loss(EncoderDecoder model, Tensor source, Tensor labels) => model.Loss(source, Shifted(model, labels), labels, 1.0 / labels.ne(-100).sum().item<long>());
+
     /// <summary>The loss and the gradients of every parameter, which the caller's backward pass has left.</summary>
     public void CheckGradients(nn.Module model, Tensor loss)
     {
@@ -51,4 +61,13 @@ internal sealed class HuggingFaceFixture(string name)
         var ends = key[(cut + 1)..^1].Split(':').Select(long.Parse).ToArray();
         return whole.narrow(0, ends[0], ends[1] - ends[0]);
     }
+}
+
+/// <summary>Keeps what a forward pass tells.</summary>
+internal sealed class Recorder : IActivationSink, IDisposable
+{
+    public readonly Dictionary<int, Tensor> Probs = [], Hiddens = [];
+    public void Attention(int layer, Tensor probs_BHTS) => Probs[layer] = probs_BHTS.clone().DetachFromDisposeScope();
+    public void Hidden(int index, Tensor x_BTC) => Hiddens[index] = x_BTC.clone().DetachFromDisposeScope();
+    public void Dispose() { foreach (var t in Probs.Values.Concat(Hiddens.Values)) t.Dispose(); }
 }

@@ -73,15 +73,15 @@ internal static unsafe class GruKernels
             var (steps, b, h) = (x_SBE.shape[0], x_SBE.shape[1], hh.shape[1]);
             var x_SBG = x_SBE.view(steps * b, -1).mm(ih.t()).add_((Tensor)vars[5]).view(steps, b, 3 * h);
             var bias = ((Tensor)vars[6]).contiguous();
-            Tensor before_SBH = empty(steps, b, h), after_SBH = empty(steps, b, h), gates_SBG = empty(steps, b, 4 * h), s = zeros(b, h);
+            Tensor before_SBH = zeros(steps, b, h), after_SBH = empty(steps, b, h), gates_SBG = empty(steps, b, 4 * h);
             for (var i = 0L; i < steps; i++)
             {
                 using var inner = NewDisposeScope();
                 var t = backwards ? steps - 1 - i : i;
-                before_SBH[t].copy_(s);
+                var s = before_SBH[t];   // the first one is 0
+                if (i > 0) s.copy_(after_SBH[backwards ? t + 1 : t - 1]);
                 var u = s.to(type).mm(hh.t());
-                if (type == ScalarType.Float32) Forward<Single32>(x_SBG[t], u, bias, before_SBH[t], real_SB[t], s, gates_SBG[t]); else Forward<Brain16>(x_SBG[t], u, bias, before_SBH[t], real_SB[t], s, gates_SBG[t]);
-                after_SBH[t].copy_(s);
+                if (type == ScalarType.Float32) Forward<Single32>(x_SBG[t], u, bias, s, real_SB[t], after_SBH[t], gates_SBG[t]); else Forward<Brain16>(x_SBG[t], u, bias, s, real_SB[t], after_SBH[t], gates_SBG[t]);
             }
             ctx.Save([x_SBE, real_SB, ih, hh, before_SBH, gates_SBG], [(Tensor)vars[3], (Tensor)vars[4], (Tensor)vars[5], (Tensor)vars[6]]);
             ctx.save_data("backwards", backwards);

@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
+using Lect.Models;
+using static TorchSharp.torch;
 
 namespace Lect;
 
@@ -60,6 +62,22 @@ public sealed record BenchResult(string Name, JsonObject Config, double Best, do
             work();
             return watch.Elapsed.TotalSeconds;
         }).Order()];
+    }
+
+    /// <summary>Seconds of every product of a training step alone: forward, gradient of the input, gradient of the weight.</summary>
+    /// <param name="compute">Precision.</param>
+    /// <param name="products">x [rows, inputs] by W [outputs, inputs], so many times.</param>
+    internal static double Products(ComputeType compute, params IEnumerable<(int Rows, int Inputs, int Outputs, int Times)> products)
+    {
+        using var noGrad = no_grad();
+        var (type, total) = (compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32, 0.0);
+        foreach (var (rows, inputs, outputs, times) in products)
+        {
+            using var scope = NewDisposeScope();
+            Tensor x = randn(rows, inputs).to(type), w = randn(outputs, inputs).to(type), g = randn(rows, outputs).to(type);
+            foreach (var product in (Func<Tensor>[])[() => x.mm(w.t()), () => g.mm(w), () => g.t().mm(x)]) total += times * Seconds(5, () => product().Dispose())[0];
+        }
+        return total;
     }
 
     /// <summary>A result from the times of runs that each did so many units.</summary>

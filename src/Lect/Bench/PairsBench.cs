@@ -78,22 +78,13 @@ public static class PairsBench
         return [.. Enumerable.Range(0, shape.Batch).Select(_ => Enumerable.Range(0, shape.Seq).Select(_ => random.Next(4, shape.Vocab)).ToArray())];
     }
 
-    // Seconds of every product of a step alone (forward, gradient of the input, gradient of the weight) and of libtorch's GRU over the source.
+    // Seconds of the products of a step alone, and of libtorch's GRU over the source.
     private static double Bound(PairsShape shape, ComputeType compute)
     {
-        var (n, b, c, t) = (shape.Batch * shape.Seq, shape.Batch, shape.Width, shape.Seq);
-        var (type, h, total) = (compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32, 2 * shape.Width, 0.0);
-        // (rows, inputs, outputs, times)
-        (int, int, int, int)[] products = shape.Kind == "transformer"
-            ? [(n, c, 3 * c, 2 * shape.Layers), (n, c, c, 4 * shape.Layers), (n, c, 2 * c, shape.Layers), (n, c, 2 * c, 2 * shape.Layers), (n, 2 * c, c, 2 * shape.Layers), (n, c, shape.Vocab, 1)]
-            : [(n, c, 3 * h, 1), (b, h, 3 * h, t), (n, h, 2 * c, 1), (n, c, 2 * c, 1), (n, 2 * h, 2 * c, 1), (n, c, shape.Vocab, 1), .. shape.Kind == "attention" ? [(n, 2 * h, h, 1), (b, h, h, t), (b, 2 * h, 3 * h, t)] : ((int, int, int, int)[])[(b, 2 * h, 3 * h, 1)]];
-        using (no_grad())
-            foreach (var (rows, inputs, outputs, times) in products)
-            {
-                using var scope = NewDisposeScope();
-                Tensor x = randn(rows, inputs).to(type), w = randn(outputs, inputs).to(type), g = randn(rows, outputs).to(type);
-                foreach (var product in (Func<Tensor>[])[() => x.mm(w.t()), () => g.mm(w), () => g.t().mm(x)]) total += times * BenchResult.Seconds(5, () => product().Dispose())[0];
-            }
+        var (n, b, c, t, h) = (shape.Batch * shape.Seq, shape.Batch, shape.Width, shape.Seq, 2 * shape.Width);
+        var total = shape.Kind == "transformer"
+            ? BenchResult.Products(compute, (n, c, 3 * c, 2 * shape.Layers), (n, c, c, 4 * shape.Layers), (n, c, 2 * c, shape.Layers), (n, c, 2 * c, 2 * shape.Layers), (n, 2 * c, c, 2 * shape.Layers), (n, c, shape.Vocab, 1))
+            : BenchResult.Products(compute, [(n, c, 3 * h, 1), (b, h, 3 * h, t), (n, h, 2 * c, 1), (n, c, 2 * c, 1), (n, 2 * h, 2 * c, 1), (n, c, shape.Vocab, 1), .. shape.Kind == "attention" ? [(n, 2 * h, h, 1), (b, h, h, t), (b, 2 * h, 3 * h, t)] : ((int, int, int, int)[])[(b, 2 * h, 3 * h, 1)]]);
         if (shape.Kind == "transformer") return total;
         using var gru = nn.GRU(c, h, batchFirst: true, bidirectional: true);
         using var source = randn(b, t, c, requires_grad: true);

@@ -48,19 +48,11 @@ public static class TrainBench
         loss.Number();
     }
 
-    /// <summary>Seconds of every product of a step alone: forward, gradient of the input, gradient of the weight, for the layers' four matrices and the head.</summary>
+    // The layers' four matrices and the head.
     private static double Products(BenchShape shape, ComputeType compute)
     {
-        using var noGrad = no_grad();
-        var (type, n, c) = (compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32, shape.Batch * shape.Seq, shape.Width);
-        double total = 0;
-        foreach (var (inputs, outputs, count) in new[] { (c, 3 * c, shape.Layers), (c, c, shape.Layers), (c, 4 * c, shape.Layers), (4 * c, c, shape.Layers), (c, shape.Vocab, 1) })
-        {
-            using var scope = NewDisposeScope();
-            Tensor x = randn(n, inputs).to(type), w = randn(outputs, inputs).to(type), g = randn(n, outputs).to(type);
-            foreach (var product in (Func<Tensor>[])[() => x.mm(w.t()), () => g.mm(w), () => g.t().mm(x)]) total += count * BenchResult.Seconds(5, () => product().Dispose())[0];
-        }
-        return total;
+        var (n, c) = (shape.Batch * shape.Seq, shape.Width);
+        return BenchResult.Products(compute, (n, c, 3 * c, shape.Layers), (n, c, c, shape.Layers), (n, c, 4 * c, shape.Layers), (n, 4 * c, c, shape.Layers), (n, c, shape.Vocab, 1));
     }
 
     /// <summary>The same step by TorchSharp's own modules, losses and optimizer in fp32: what one writes first. Tokens a second, best run.</summary>

@@ -12,14 +12,6 @@ public class Gpt2Tests
     private static string Folder(string name) => Fixtures.Path_("hf", name);
     private static SafeTensorsFile Expected(string name) => SafeTensorsFile.Open(Path.Combine(Folder(name), "expected.safetensors"));
 
-    private sealed class Recorder : IActivationSink, IDisposable
-    {
-        public void Dispose() { foreach (var t in Probs.Values.Concat(Hiddens.Values)) t.Dispose(); }
-        public readonly Dictionary<int, Tensor> Probs = [], Hiddens = [];
-        public void Attention(int layer, Tensor probs_BHTS) => Probs[layer] = probs_BHTS.clone().DetachFromDisposeScope();
-        public void Hidden(int index, Tensor x_BTC) => Hiddens[index] = x_BTC.clone().DetachFromDisposeScope();
-    }
-
     [Theory]
     [InlineData("gpt2"), InlineData("gpt2-legacy"), InlineData("gpt2-bf16"), InlineData("gpt2-fp16")]
     public void Logits_hidden_states_and_attentions(string name)

@@ -11,26 +11,6 @@ public class MarianTests
 {
     public static TheoryData<string> Names => ["marian", "marian-relu"];
 
-    private static (Tensor Target, Tensor Gold) Shifted(Marian model, Tensor labels_BT)
-    {
-        var start = full(labels_BT.shape[0], 1, model.BosId, dtype: ScalarType.Int64);
-        return (cat([start, labels_BT.narrow(1, 0, labels_BT.shape[1] - 1)], 1).masked_fill(cat([start, labels_BT.narrow(1, 0, labels_BT.shape[1] - 1)], 1).eq(-100), model.PadId), labels_BT);
-    }
-
-    internal static Tensor Loss(Marian model, Tensor source, Tensor labels)
-    {
-        var (target, gold) = Shifted(model, labels);
-        return model.Loss(source, target, gold, 1.0 / gold.ne(-100).sum().item<long>());
-    }
-
-    private sealed class Recorder : IActivationSink, IDisposable
-    {
-        public readonly Dictionary<int, Tensor> Probs = [], Hiddens = [];
-        public void Attention(int layer, Tensor probs_BHTS) => Probs[layer] = probs_BHTS.clone().DetachFromDisposeScope();
-        public void Hidden(int index, Tensor x_BTC) => Hiddens[index] = x_BTC.clone().DetachFromDisposeScope();
-        public void Dispose() { foreach (var t in Probs.Values.Concat(Hiddens.Values)) t.Dispose(); }
-    }
-
     [Theory, MemberData(nameof(Names))]
     public void Logits_hidden_states_and_attentions(string name)
     {
@@ -42,7 +22,7 @@ public class MarianTests
         var real = e.Load("in.attention_mask").to(ScalarType.Bool);
         using Recorder encoder = new(), decoder = new();
         using var state = model.Encode(e.Load("in.input_ids"), encoder);
-        var logits = model.Logits(state, Shifted(model, e.Load("in.labels")).Target, decoder);
+        var logits = model.Logits(state, HuggingFaceFixture.Shifted(model, e.Load("in.labels")), decoder);
         Near.Equal(e.Load("out.logits"), logits, 2e-5, 1e-5, "logits");
         foreach (var (i, x) in encoder.Hiddens) Near.Equal(e.Load($"out.encoder_hidden_states.{i}")[real], x[real], 2e-5, 1e-5, $"encoder {i}");
         foreach (var (i, x) in decoder.Hiddens) Near.Equal(e.Load($"out.decoder_hidden_states.{i}"), x, 2e-5, 1e-5, $"decoder {i}");
@@ -58,7 +38,7 @@ public class MarianTests
         using var scope = NewDisposeScope();
         var fixture = new HuggingFaceFixture(name);
         using var model = (Marian)ModelFolder.LoadEncoderDecoder(fixture.Folder);
-        fixture.CheckGradients(model, Loss(model, fixture.Tensors.Load("in.input_ids"), fixture.Tensors.Load("in.labels")));
+        fixture.CheckGradients(model, HuggingFaceFixture.Loss(model, fixture.Tensors.Load("in.input_ids"), fixture.Tensors.Load("in.labels")));
     }
 
     [Theory, MemberData(nameof(Names))]

@@ -111,10 +111,8 @@ public class OptimizerTests
 
         Tensor Loss(Tensor ids, Tensor labels, Tensor real)
         {
-            var cut = labels.shape[1] - 1;
-            if (model is EncoderDecoder m)
-                return m.Loss(ids, cat([full_like(labels.narrow(1, 0, 1), m.BosId), labels.narrow(1, 0, cut)], 1).masked_fill(cat([full_like(labels.narrow(1, 0, 1), m.BosId), labels.narrow(1, 0, cut)], 1).eq(-100), m.PadId), labels, 1.0 / labels.ne(-100).sum().item<long>());
-            var targets = cat([labels.narrow(1, 1, cut), full_like(labels.narrow(1, 0, 1), -100)], 1);
+            if (model is EncoderDecoder translator) return HuggingFaceFixture.Loss(translator, ids, labels);
+            var targets = cat([labels.narrow(1, 1, labels.shape[1] - 1), full_like(labels.narrow(1, 0, 1), -100)], 1);
             return ((CausalLanguageModel)model).Loss(ids, targets, 1.0 / targets.ne(-100).sum().item<long>(), real);
         }
     }
