@@ -17,7 +17,7 @@ internal sealed class Unigram : TokenModel
     private readonly float[] single;
     private readonly double[] scores;
     private readonly int? unknownId;
-    private readonly bool byteFallback, inSingle;
+    private readonly bool inSingle;
     private readonly double unknownScore;
     private readonly int[]? bytes;
 
@@ -30,7 +30,7 @@ internal sealed class Unigram : TokenModel
     public Unigram(IReadOnlyList<(string Text, double Score)> pieces, int? unknownId, bool byteFallback, IReadOnlyList<bool>? matches = null, bool inSingle = false, double? least = null)
     {
         if (unknownId is { } u && (u < 0 || u >= pieces.Count)) throw new InvalidDataException($"Found unk_id {u} in a vocabulary of {pieces.Count} pieces. Expected the number of one of them.");
-        (this.pieces, this.unknownId, this.byteFallback, this.inSingle) = (pieces, unknownId, byteFallback, inSingle);
+        (this.pieces, this.unknownId, this.inSingle) = (pieces, unknownId, inSingle);
         (scores, single) = ([.. pieces.Select(p => p.Score)], [.. pieces.Select(p => (float)p.Score)]);
         for (var id = 0; id < pieces.Count; id++)
         {
@@ -38,20 +38,17 @@ internal sealed class Unigram : TokenModel
             if (matches?[id] != false && pieces[id].Text.Length > 0) trie.Add(pieces[id].Text, id);
         }
         unknownScore = (least ?? pieces.Select(p => p.Score).DefaultIfEmpty(0).Min()) - UnknownPenalty;
-        var byteIds = Enumerable.Range(0, 256).Select(b => vocabulary.GetValueOrDefault(ByteToken.Of((byte)b), -1)).ToArray();
-        bytes = byteFallback ? byteIds : null;
+        bytes = byteFallback ? [.. Enumerable.Range(0, 256).Select(b => vocabulary.GetValueOrDefault(ByteToken.Of((byte)b), -1))] : null;
     }
 
     public override IReadOnlyDictionary<string, int> Vocabulary => vocabulary;
-
-    internal IReadOnlyList<(string Text, double Score)> Pieces => pieces;
 
     public override JsonObject ToJson() => new()
     {
         ["type"] = "Unigram",
         ["unk_id"] = unknownId,
         ["vocab"] = new JsonArray([.. pieces.Select(p => new JsonArray(p.Text, p.Score))]),
-        ["byte_fallback"] = byteFallback,
+        ["byte_fallback"] = bytes is not null,
     };
 
     public override void Tokenize(string piece, List<(int Id, string Token, int From, int To)> into)
