@@ -22,6 +22,9 @@ internal sealed class BytePairTrainer
     public int? LimitAlphabet { get; init; }
     public int? MaxTokenLength { get; init; }
 
+    /// <summary>What stands before the characters behind a piece's first, which are tokens of their own then (WordPiece's ##).</summary>
+    public string ContinuingPrefix { get; init; } = "";
+
     private sealed class Pair { public long Count; public readonly List<int> Words = []; }
 
     private readonly List<string> tokens = [];
@@ -64,6 +67,8 @@ internal sealed class BytePairTrainer
             ? seen.OrderByDescending(p => p.Value).ThenBy(p => char.ConvertToUtf32Lenient(p.Key)).Take(limit).Select(p => p.Key)
             : seen.Keys;
         foreach (var c in kept.OrderBy(char.ConvertToUtf32Lenient)) Add(c, 1);
+        if (ContinuingPrefix.Length == 0) return;
+        foreach (var c in pieces.SelectMany(p => NormalizedText.Characters(p.Key).Skip(1)).Distinct(StringComparer.Ordinal).Where(ids.ContainsKey).OrderBy(char.ConvertToUtf32Lenient).ToList()) Add(ContinuingPrefix + c, 1);
     }
 
     private void ReadWords(IReadOnlyCollection<KeyValuePair<string, long>> pieces)
@@ -72,7 +77,7 @@ internal sealed class BytePairTrainer
         var i = 0;
         foreach (var (piece, count) in pieces)
         {
-            words[i] = [.. NormalizedText.Characters(piece).Where(ids.ContainsKey).Select(c => ids[c])];
+            words[i] = [.. NormalizedText.Characters(piece).Select((c, at) => at == 0 ? c : ContinuingPrefix + c).Where(ids.ContainsKey).Select(c => ids[c])];
             counts[i++] = count;
         }
         sizes = [.. words.Select(w => w.Length)];
@@ -118,7 +123,7 @@ internal sealed class BytePairTrainer
     private void Merge(ulong key)
     {
         int left = (int)(key >> 32), right = (int)(uint)key;
-        var merged = Add(tokens[left] + tokens[right], lengths[left] + lengths[right]);
+        var merged = Add(tokens[left] + (tokens[right].StartsWith(ContinuingPrefix, StringComparison.Ordinal) ? tokens[right][ContinuingPrefix.Length..] : tokens[right]), lengths[left] + lengths[right]);
         merges.Add((tokens[left], tokens[right]));
         pairs.Remove(key, out var pair);
         foreach (var w in pair!.Words) MergeIn(w, left, right, merged);

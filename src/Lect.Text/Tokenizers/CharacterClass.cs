@@ -41,6 +41,17 @@ internal static class CharacterClass
         return Of(CharUnicodeInfo.GetUnicodeCategory(char.ConvertToUtf32(text[at], text[at + 1])), space: false);
     }
 
+    /// <summary>Category of a character given as a string of one or two units; a lone surrogate has its own.</summary>
+    public static UnicodeCategory CategoryOf(string c) => CharUnicodeInfo.GetUnicodeCategory(char.ConvertToUtf32Lenient(c));
+
+    /// <summary>Whether a number (Nd, Nl, No), as Rust's char::is_numeric.</summary>
+    public static bool IsNumber(string c) => CategoryOf(c) is UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber;
+
+    /// <summary>BERT's punctuation at a place: ASCII that is no letter, digit or control character, and Unicode's P.</summary>
+    public static bool IsPunctuation(string text, int at) => text[at] < 128 ? text[at] is > ' ' and < '\x7F' && !char.IsAsciiLetterOrDigit(text[at])
+        : CharUnicodeInfo.GetUnicodeCategory(NormalizedText.RuneLength(text, at) == 2 ? char.ConvertToUtf32(text[at], text[at + 1]) : text[at]) is UnicodeCategory.ConnectorPunctuation or UnicodeCategory.DashPunctuation
+            or UnicodeCategory.OpenPunctuation or UnicodeCategory.ClosePunctuation or UnicodeCategory.InitialQuotePunctuation or UnicodeCategory.FinalQuotePunctuation or UnicodeCategory.OtherPunctuation;
+
     public static bool IsMark(int scalar) => CharUnicodeInfo.GetUnicodeCategory(scalar) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark;
 
     /// <summary>Rust's \w: Alphabetic, M, Nd, Pc and Join_Control (Unicode Technical Standard 18, annex C).</summary>

@@ -94,6 +94,14 @@ internal sealed class StripDecoder(string content, int start, int stop) : Decode
     });
 }
 
+/// <summary>Tokens that end words carry a suffix, which becomes a blank; the last one's becomes nothing.</summary>
+internal sealed class BytePairDecoder(string suffix) : Decoder
+{
+    public override JsonObject ToJson() => new() { ["type"] = "BPEDecoder", ["suffix"] = suffix };
+
+    public override IEnumerable<string> Chain(IReadOnlyList<string> tokens) => tokens.Select((t, i) => t.Replace(suffix, i == tokens.Count - 1 ? "" : " ", StringComparison.Ordinal));
+}
+
 /// <summary>Decoders one after the other.</summary>
 internal sealed class SequenceDecoder(IReadOnlyList<Decoder> parts) : Decoder
 {

@@ -51,8 +51,7 @@ internal sealed class SplitPreTokenizer : PreTokenizer
     public SplitPreTokenizer(TextPattern pattern, string behavior, bool invert)
     {
         (this.pattern, this.behavior, this.invert) = (pattern, behavior, invert);
-        if (behavior is not ("Removed" or "Isolated" or "MergedWithPrevious" or "MergedWithNext" or "Contiguous"))
-            throw new InvalidDataException($"Found the Split behavior '{behavior}' in tokenizer.json. Expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous.");
+        RequireBehavior(behavior);
         Scanner = pattern.IsRegex ? PatternScanner.For(pattern.Text) : null;
         matches = Scanner is not null ? t => Scan(Scanner, t) : pattern.Matcher();
     }
@@ -75,21 +74,29 @@ internal sealed class SplitPreTokenizer : PreTokenizer
         for (int at = 0, end; at < text.Length; at = end) yield return (at, end = scanner.End(text, at));
     }
 
-    public override IEnumerable<NormalizedText> Split(NormalizedText text)
+    internal static void RequireBehavior(string behavior)
+    {
+        if (behavior is not ("Removed" or "Isolated" or "MergedWithPrevious" or "MergedWithNext" or "Contiguous"))
+            throw new InvalidDataException($"Found the Split behavior '{behavior}' in tokenizer.json. Expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous.");
+    }
+
+    public override IEnumerable<NormalizedText> Split(NormalizedText text) => Pieces(text, matches(text.Text), behavior, invert);
+
+    internal static IEnumerable<NormalizedText> Pieces(NormalizedText text, IEnumerable<(int Start, int End)> matches, string behavior, bool invert)
     {
         var spans = new List<(int Start, int End, bool Match)>();
         var last = 0;
-        foreach (var (start, end) in matches(text.Text))
+        foreach (var (start, end) in matches)
         {
             if (start > last) spans.Add((last, start, invert));
             if (end > start) spans.Add((start, end, !invert));
             last = end;
         }
         if (last < text.Text.Length) spans.Add((last, text.Text.Length, invert));
-        return Arrange(spans).Select(s => text.Slice(s.Start, s.End));
+        return Arrange(spans, behavior).Select(s => text.Slice(s.Start, s.End));
     }
 
-    private IEnumerable<(int Start, int End)> Arrange(List<(int Start, int End, bool Match)> spans) => behavior switch
+    private static IEnumerable<(int Start, int End)> Arrange(List<(int Start, int End, bool Match)> spans, string behavior) => behavior switch
     {
         "Removed" => spans.Where(s => !s.Match).Select(s => (s.Start, s.End)),
         "Isolated" => spans.Select(s => (s.Start, s.End)),
@@ -133,6 +140,39 @@ internal sealed class WhitespacePreTokenizer : PreTokenizer
             at += c.Length;
         }
         if (at > start) yield return (start, at, current);
+    }
+}
+
+/// <summary>Cuts at punctuation: ASCII's and Unicode's.</summary>
+internal sealed class PunctuationPreTokenizer : PreTokenizer
+{
+    private readonly string behavior;
+
+    public PunctuationPreTokenizer(string behavior) => SplitPreTokenizer.RequireBehavior(this.behavior = behavior);
+
+    public override JsonObject ToJson() => new() { ["type"] = "Punctuation", ["behavior"] = behavior };
+
+    public override IEnumerable<NormalizedText> Split(NormalizedText text) => SplitPreTokenizer.Pieces(text, Marks(text.Text), behavior, invert: false);
+
+    private static IEnumerable<(int, int)> Marks(string text)
+    {
+        for (int at = 0, n; at < text.Length; at += n)
+        {
+            n = NormalizedText.RuneLength(text, at);
+            if (CharacterClass.IsPunctuation(text, at)) yield return (at, at + n);
+        }
+    }
+}
+
+/// <summary>Numbers on their own, a digit each or a run each.</summary>
+internal sealed class DigitsPreTokenizer(bool individually) : PreTokenizer
+{
+    public override JsonObject ToJson() => new() { ["type"] = "Digits", ["individual_digits"] = individually };
+
+    public override IEnumerable<NormalizedText> Split(NormalizedText text)
+    {
+        var next = 1;
+        return WhitespacePreTokenizer.Runs(text, c => !CharacterClass.IsNumber(c) ? 0 : individually ? next++ : 1).Select(r => text.Slice(r.Start, r.End));
     }
 }
 

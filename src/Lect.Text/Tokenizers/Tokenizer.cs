@@ -10,7 +10,7 @@ namespace Lect.Text;
 public sealed class Tokenizer
 {
     private readonly AddedTokenFinder rawFinder, normalizedFinder;
-    private readonly ByteLevelEncoder? fast;
+    private readonly Action<string, List<int>>? fast;
     private readonly bool fastNeedsAscii;
     private readonly string?[] tokens;
     private readonly bool[] special;
@@ -33,7 +33,7 @@ public sealed class Tokenizer
         prefix = [.. around.Take(middle).Select(t => t.Id)];
         suffix = [.. around.Skip(middle + 1).Select(t => t.Id)];
         fast = FastPath();
-        fastNeedsAscii = normalizer is not null;
+        fastNeedsAscii = normalizer is not (null or BertNormalizer);
     }
 
     internal TokenModel Model { get; }
@@ -65,11 +65,19 @@ public sealed class Tokenizer
 
     private static readonly string[] s_endOfText = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"];
 
+    /// <summary>The id that stands for a masked token, by the names of published vocabularies; null where there is none.</summary>
+    public int? Mask => IdOf("[MASK]") ?? IdOf("<mask>");
+
+    /// <summary>The id of padding, by the names of published vocabularies; null where there is none.</summary>
+    public int? Padding => IdOf("[PAD]") ?? IdOf("<pad>");
+
     /// <summary>The token of an id, as the vocabulary spells it; null where the id stands for none.</summary>
     public string? TokenOf(int id) => (uint)id < (uint)tokens.Length ? tokens[id] : null;
 
-    private ByteLevelEncoder? FastPath()
+    private Action<string, List<int>>? FastPath()
     {
+        if (Model is WordPiece words && Normalizer is BertNormalizer { CleansText: true } bert && PreTokenizer is BertPreTokenizer && !AddedTokens.Any(t => t.Normalized))
+            return new WordPieceEncoder(words, bert.Lowercase, StepByStep).Encode;
         if (Model is not BytePairEncoding bpe || Normalizer is { KeepsAscii: false } || AddedTokens.Any(t => t.Normalized)) return null;
         var scanner = PreTokenizer switch
         {
@@ -77,7 +85,12 @@ public sealed class Tokenizer
             SequencePreTokenizer { Parts: [SplitPreTokenizer { IsPlainScan: true } split, ByteLevelPreTokenizer { UseRegex: false, AddPrefixSpace: false }] } => split.Scanner,
             _ => null,
         };
-        return scanner is null ? null : new ByteLevelEncoder(scanner, bpe);
+        return scanner is null ? null : new ByteLevelEncoder(scanner, bpe).Encode;
+    }
+
+    private void StepByStep(string text, List<int> into)
+    {
+        foreach (var token in Tokens(text)) into.Add(token.Id);
     }
 
     /// <summary>Ids of a text.</summary>
@@ -95,16 +108,33 @@ public sealed class Tokenizer
     /// <summary>Appends the ids of a text, without special tokens around it.</summary>
     public void EncodeIds(string text, List<int> into)
     {
-        if (fast is not null && rawFinder.None(text) && (!fastNeedsAscii || Ascii.IsValid(text))) fast.Encode(text, into);
-        else foreach (var token in Tokens(text)) into.Add(token.Id);
+        if (fast is not null && rawFinder.None(text) && (!fastNeedsAscii || Ascii.IsValid(text))) fast(text, into);
+        else StepByStep(text, into);
     }
 
     /// <summary>Ids, tokens, offsets and masks of a text or a pair of texts.</summary>
     public Tokenized Encode(string text, string? pair = null, bool addSpecialTokens = true) =>
         Tokenized.From(Finish(Tokens(text), pair is null ? null : Tokens(pair), addSpecialTokens));
 
-    private List<Token> Finish(List<Token> first, List<Token>? second, bool addSpecialTokens) =>
-        PostProcessor?.Process(first, second, addSpecialTokens) ?? PostProcessor.Join(first, second);
+    /// <summary>The same within a number of tokens: what is too much is cut off, or comes in further windows.</summary>
+    /// <param name="text">The first text.</param>
+    /// <param name="pair">The second; null: there is none.</param>
+    /// <param name="limit">How many tokens, and what gives way.</param>
+    /// <returns>One, or every window where <see cref="TokenLimit.Overflow"/> is set; never none.</returns>
+    /// <exception cref="InvalidDataException">The text that is to give way is too short for it, or the windows overlap so much that they do not move.</exception>
+    public IReadOnlyList<Tokenized> Encode(string text, string? pair, TokenLimit limit)
+    {
+        var windows = limit.Windows(Tokens(text), pair is null ? null : Tokens(pair), limit.AddSpecialTokens ? SpecialCount(pair is not null) : 0);
+        return [.. windows.Select(w => Tokenized.From(Finish(w.First, w.Second, limit.AddSpecialTokens)))];
+    }
+
+    private int SpecialCount(bool pair) => Finish([], pair ? [] : null, addSpecialTokens: true).Count;
+
+    private List<Token> Finish(List<Token> first, List<Token>? second, bool addSpecialTokens)
+    {
+        second = second?.ConvertAll(t => t with { Sequence = 1 });
+        return PostProcessor?.Process(first, second, addSpecialTokens) ?? PostProcessor.Join(first, second);
+    }
 
     private string Normalize(string text) => Normalizer is null ? text : Normalizer.Normalize(new NormalizedText(text)).Text;
 

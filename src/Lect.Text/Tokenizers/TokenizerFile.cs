@@ -6,19 +6,19 @@ using System.Text.Json.Nodes;
 
 namespace Lect.Text;
 
-/// <summary>Reads and writes tokenizers: tokenizer.json, vocab.json with merges.txt, tiktoken ranks.</summary>
+/// <summary>Reads and writes tokenizers: tokenizer.json, vocab.json with merges.txt, vocab.txt, tiktoken ranks.</summary>
 internal static class TokenizerFile
 {
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private static readonly string[] s_sentencePiece = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model"];
 
-    public static IReadOnlyList<string> Files { get; } = ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", .. s_sentencePiece];
+    public static IReadOnlyList<string> Files { get; } = ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt", .. s_sentencePiece];
 
     private static string? SentencePieceIn(string folder) => s_sentencePiece.Select(f => Path.Combine(folder, f)).FirstOrDefault(File.Exists);
 
     /// <summary>Whether a folder holds a tokenizer.</summary>
-    public static bool IsIn(string folder) => File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "vocab.json")) || SentencePieceIn(folder) is not null;
+    public static bool IsIn(string folder) => File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "vocab.json")) || File.Exists(Path.Combine(folder, "vocab.txt")) || SentencePieceIn(folder) is not null;
 
     public static Tokenizer Load(string path)
     {
@@ -26,14 +26,16 @@ internal static class TokenizerFile
         {
             if (File.Exists(Path.Combine(path, "tokenizer.json"))) return Load(Path.Combine(path, "tokenizer.json"));
             if (File.Exists(Path.Combine(path, "vocab.json")) && File.Exists(Path.Combine(path, "merges.txt"))) return LoadVocabularyAndMerges(Path.Combine(path, "vocab.json"), Path.Combine(path, "merges.txt"));
+            if (File.Exists(Path.Combine(path, "vocab.txt"))) return LoadWordPieces(Path.Combine(path, "vocab.txt"));
             if (SentencePieceIn(path) is { } model) return SentencePieceFile.Load(model);
-            throw new InvalidDataException($"Found no tokenizer in the folder {path}. Expected tokenizer.json, vocab.json with merges.txt, or a SentencePiece model ({string.Join(", ", s_sentencePiece)}).");
+            throw new InvalidDataException($"Found no tokenizer in the folder {path}. Expected tokenizer.json, vocab.json with merges.txt, vocab.txt, or a SentencePiece model ({string.Join(", ", s_sentencePiece)}).");
         }
         if (!File.Exists(path)) throw new InvalidDataException($"Found no file or folder {path}. Expected a tokenizer.json, a folder that holds one, a SentencePiece model (.model, .spm) or a .tiktoken file.");
         if (path.EndsWith(".model", StringComparison.Ordinal) || path.EndsWith(".spm", StringComparison.Ordinal)) return SentencePieceFile.Load(path);
         try
         {
             if (path.EndsWith(".tiktoken", StringComparison.Ordinal)) return LoadTiktoken(path, PatternScanner.Gpt2Pattern);
+            if (path.EndsWith(".txt", StringComparison.Ordinal)) return LoadWordPieces(path);
             if (Path.GetFileName(path) == "vocab.json") return LoadVocabularyAndMerges(path, Path.Combine(Path.GetDirectoryName(path)!, "merges.txt"));
             using var stream = File.OpenRead(path);
             return FromJson(JsonNode.Parse(stream, documentOptions: new() { AllowDuplicateProperties = false }) as JsonObject ?? throw new JsonException("not an object"));
@@ -63,7 +65,7 @@ internal static class TokenizerFile
     private static TokenModel ReadModel(JsonObject model)
     {
         // Files from before 2022 have no type here.
-        var type = Type(model) is { Length: > 0 } t ? t : model["merges"] is not null ? "BPE" : model["vocab"] is JsonArray ? "Unigram" : "WordLevel";
+        var type = Type(model) is { Length: > 0 } t ? t : model["merges"] is not null ? "BPE" : model["vocab"] is JsonArray ? "Unigram" : model["max_input_chars_per_word"] is not null ? "WordPiece" : "WordLevel";
         if (type == "Unigram") return new Unigram([.. model["vocab"]!.AsArray().Select(p => ((string)p![0]!, (double)p[1]!))], (int?)model["unk_id"], Flag(model, "byte_fallback"));
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         if (model["vocab"] is JsonObject entries) foreach (var (token, id) in entries) vocabulary.Add(token, (int)id!);
@@ -71,13 +73,15 @@ internal static class TokenizerFile
         {
             case "WordLevel":
                 return new WordLevel(vocabulary, (string?)model["unk_token"] ?? "<unk>");
+            case "WordPiece":
+                return new WordPiece(vocabulary, (string?)model["unk_token"] ?? "[UNK]", (string?)model["continuing_subword_prefix"] ?? "##", (int?)model["max_input_chars_per_word"] ?? 100);
             case "BPE":
                 if ((double?)model["dropout"] is > 0) throw new InvalidDataException("Found a BPE dropout above 0, which makes encoding random. Set \"dropout\" to null.");
                 var merges = model["merges"]!.AsArray().Select(m => m is JsonArray pair ? ((string)pair[0]!, (string)pair[1]!) : SplitMerge((string)m!)).ToList();
                 return new BytePairEncoding(vocabulary, merges, new((string?)model["unk_token"], (string?)model["continuing_subword_prefix"], (string?)model["end_of_word_suffix"],
                     Flag(model, "fuse_unk"), Flag(model, "byte_fallback"), Flag(model, "ignore_merges")));
             default:
-                throw Unknown("model", type, "BPE, Unigram and WordLevel");
+                throw Unknown("model", type, "BPE, Unigram, WordLevel and WordPiece");
         }
     }
 
@@ -100,8 +104,9 @@ internal static class TokenizerFile
         "Prepend" => new PrependNormalizer((string)json["prepend"]!),
         "Replace" => new ReplaceNormalizer(TextPattern.Read(json["pattern"]!), (string)json["content"]!),
         "Nmt" => new NmtNormalizer(),
+        "BertNormalizer" => new BertNormalizer(Flag(json, "clean_text", true), Flag(json, "handle_chinese_chars", true), (bool?)json["strip_accents"], Flag(json, "lowercase", true)),
         "Sequence" => new SequenceNormalizer([.. json["normalizers"]!.AsArray().Select(n => ReadNormalizer(n)!)]),
-        var other => throw Unknown("normalizer", other, "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Precompiled, Prepend, Replace, Nmt and Sequence"),
+        var other => throw Unknown("normalizer", other, "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Precompiled, Prepend, Replace, Nmt, BertNormalizer and Sequence"),
     };
 
     internal static PreTokenizer? ReadPreTokenizer(JsonNode? json) => json is null ? null : Type(json) switch
@@ -110,18 +115,22 @@ internal static class TokenizerFile
         "Split" => new SplitPreTokenizer(TextPattern.Read(json["pattern"]!), (string)json["behavior"]!, Flag(json, "invert")),
         "Whitespace" => new WhitespacePreTokenizer(),
         "WhitespaceSplit" => new WhitespaceSplitPreTokenizer(),
+        "BertPreTokenizer" => new BertPreTokenizer(),
+        "Digits" => new DigitsPreTokenizer(Flag(json, "individual_digits")),
+        "Punctuation" => new PunctuationPreTokenizer((string?)json["behavior"] ?? "Isolated"),
         "Metaspace" => new MetaspacePreTokenizer((string?)json["replacement"] ?? "▁", PrependScheme(json), Flag(json, "split", true)),
         "Sequence" => new SequencePreTokenizer([.. json["pretokenizers"]!.AsArray().Select(p => ReadPreTokenizer(p)!)]),
-        var other => throw Unknown("pre-tokenizer", other, "ByteLevel, Split, Whitespace, WhitespaceSplit, Metaspace and Sequence"),
+        var other => throw Unknown("pre-tokenizer", other, "ByteLevel, Split, Whitespace, WhitespaceSplit, BertPreTokenizer, Digits, Punctuation, Metaspace and Sequence"),
     };
 
     private static PostProcessor? ReadPostProcessor(JsonNode? json) => json is null ? null : Type(json) switch
     {
         "ByteLevel" => new ByteLevelPostProcessor(Flag(json, "add_prefix_space", true), Flag(json, "trim_offsets", true), Flag(json, "use_regex", true)),
+        "BertProcessing" => Template(((string)json["cls"]![0]!, (int)json["cls"]![1]!), ((string)json["sep"]![0]!, (int)json["sep"]![1]!)),
         "RobertaProcessing" => new RobertaPostProcessor(((string)json["sep"]![0]!, (int)json["sep"]![1]!), ((string)json["cls"]![0]!, (int)json["cls"]![1]!), Flag(json, "trim_offsets", true), Flag(json, "add_prefix_space", true)),
         "TemplateProcessing" => new TemplatePostProcessor(json["single"]!.AsArray(), json["pair"]!.AsArray(), json["special_tokens"]!.AsObject()),
         "Sequence" => new SequencePostProcessor([.. json["processors"]!.AsArray().Select(p => ReadPostProcessor(p)!)]),
-        var other => throw Unknown("post-processor", other, "ByteLevel, RobertaProcessing, TemplateProcessing and Sequence"),
+        var other => throw Unknown("post-processor", other, "ByteLevel, BertProcessing, RobertaProcessing, TemplateProcessing and Sequence"),
     };
 
     private static Decoder? ReadDecoder(JsonNode? json) => json is null ? null : Type(json) switch
@@ -130,10 +139,12 @@ internal static class TokenizerFile
         "Fuse" => new FuseDecoder(),
         "Metaspace" => new MetaspaceDecoder((string?)json["replacement"] ?? "▁", PrependScheme(json), Flag(json, "split", true)),
         "Replace" => new ReplaceDecoder(TextPattern.Read(json["pattern"]!), (string)json["content"]!),
+        "WordPiece" => new WordPieceDecoder((string?)json["prefix"] ?? "##", Flag(json, "cleanup", true)),
+        "BPEDecoder" => new BytePairDecoder((string?)json["suffix"] ?? "</w>"),
         "ByteFallback" => new ByteFallbackDecoder(),
         "Strip" => new StripDecoder((string)json["content"]!, (int)json["start"]!, (int)json["stop"]!),
         "Sequence" => new SequenceDecoder([.. json["decoders"]!.AsArray().Select(d => ReadDecoder(d)!)]),
-        var other => throw Unknown("decoder", other, "ByteLevel, Fuse, Metaspace, Replace, ByteFallback, Strip and Sequence"),
+        var other => throw Unknown("decoder", other, "ByteLevel, Fuse, Metaspace, Replace, WordPiece, BPEDecoder, ByteFallback, Strip and Sequence"),
     };
 
     // Files from before 2023 say add_prefix_space.
@@ -151,6 +162,35 @@ internal static class TokenizerFile
         var vocabulary = JsonSerializer.Deserialize<Dictionary<string, int>>(File.ReadAllText(vocabularyFile)) ?? [];
         var merges = File.ReadLines(mergesFile).Where((l, i) => l.Length > 0 && !(i == 0 && l.StartsWith("#version", StringComparison.Ordinal))).Select(SplitMerge).ToList();
         return ByteLevel(vocabulary, merges, new[] { "<|endoftext|>" }.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
+    }
+
+    /// <summary>BERT's vocab.txt: a token a line, its id the line's number from 0. A tokenizer_config.json beside it says whether case and accents count; without one they do not.</summary>
+    public static Tokenizer LoadWordPieces(string path)
+    {
+        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
+        foreach (var (number, line) in Rows.Lines(path))
+            if (!vocabulary.TryAdd(line, (int)number - 1)) throw new InvalidDataException($"line {number}: found the token '{line}' twice. Expected each once.");
+        var configuration = Path.Combine(Path.GetDirectoryName(path)!, "tokenizer_config.json") is var file && File.Exists(file) ? JsonNode.Parse(File.ReadAllText(file)) as JsonObject : null;
+        return WordPieces(vocabulary, new BertNormalizer(true, (bool?)configuration?["tokenize_chinese_chars"] ?? true, (bool?)configuration?["strip_accents"], (bool?)configuration?["do_lower_case"] ?? true));
+    }
+
+    /// <summary>A WordPiece tokenizer with BERT's rules and its special tokens, as far as the vocabulary has them.</summary>
+    public static Tokenizer WordPieces(Dictionary<string, int> vocabulary, BertNormalizer normalizer)
+    {
+        (string, int) Special(string token) => vocabulary.TryGetValue(token, out var id) ? (token, id) : throw new InvalidDataException($"Found no '{token}' in the vocabulary. Expected BERT's special tokens: {string.Join(", ", TokenizerTrainer.BertTokens)}.");
+        return new(new WordPiece(vocabulary), normalizer, new BertPreTokenizer(), Template(Special("[CLS]"), Special("[SEP]")), new WordPieceDecoder(), TokenizerTrainer.BertTokens.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
+    }
+
+    // [CLS] A [SEP] and [CLS] A [SEP] B [SEP], the second text and its end of type 1.
+    private static TemplatePostProcessor Template((string Text, int Id) cls, (string Text, int Id) sep)
+    {
+        JsonObject Token(string text, int type) => new() { ["SpecialToken"] = new JsonObject { ["id"] = text, ["type_id"] = type } };
+        JsonObject Sequence(string text, int type) => new() { ["Sequence"] = new JsonObject { ["id"] = text, ["type_id"] = type } };
+        JsonArray Single() => new(Token(cls.Text, 0), Sequence("A", 0), Token(sep.Text, 0));
+        var pair = Single();
+        pair.Add(Sequence("B", 1));
+        pair.Add(Token(sep.Text, 1));
+        return new(Single(), pair, new(new[] { cls, sep }.Select(t => KeyValuePair.Create(t.Text, (JsonNode?)new JsonObject { ["id"] = t.Text, ["ids"] = new JsonArray(t.Id), ["tokens"] = new JsonArray(t.Text) }))));
     }
 
     /// <summary>A byte-level BPE over GPT-2's pattern, as Lect trains it.</summary>
@@ -228,6 +268,7 @@ internal static class TokenizerFile
             Write(Path.Combine(folder, "vocab.json"), json["model"]!["vocab"]!.ToJsonString(s_indented));
             Write(Path.Combine(folder, "merges.txt"), string.Join('\n', ["#version: 0.2", .. bpe.Merges.Select(m => $"{m.Left} {m.Right}")]) + "\n");
         }
+        if (tokenizer.Model is WordPiece) Write(Path.Combine(folder, "vocab.txt"), string.Concat(tokenizer.Model.Vocabulary.OrderBy(p => p.Value).Select(p => p.Key + "\n")));
         Write(Path.Combine(folder, "tokenizer.json"), json.ToJsonString(s_indented));
     }
 
@@ -243,6 +284,11 @@ internal static class TokenizerFile
         var json = new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast", ["clean_up_tokenization_spaces"] = false };
         if (tokenizer.EndOfText is { } end) foreach (var key in (string[])["bos_token", "eos_token"]) json[key] = tokenizer.TokenOf(end);
         if (tokenizer.IdOf(TokenizerTrainer.Unknown) is not null) json["unk_token"] = TokenizerTrainer.Unknown;
+        if (tokenizer.Normalizer is BertNormalizer bert)
+        {
+            (json["tokenizer_class"], json["do_lower_case"]) = ("BertTokenizer", bert.Lowercase);
+            foreach (var (key, token) in new[] { "pad", "unk", "cls", "sep", "mask" }.Zip(TokenizerTrainer.BertTokens)) if (tokenizer.IdOf(token) is not null) json[key + "_token"] = token;
+        }
         return json;
     }
 

@@ -77,6 +77,32 @@ public static class TokenizerTrainer
         return new(new WordLevel(vocabulary, Unknown), normalizer, split, null, null, Special(vocabulary, specialTokens));
     }
 
+    /// <summary>The special tokens of BERT, with the ids that those trained here give them.</summary>
+    public static IReadOnlyList<string> BertTokens { get; } = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+    /// <summary>A WordPiece vocabulary with BERT's rules: words between blanks and punctuation, cut into pieces. Ids: special tokens, characters, <c>##</c> characters, then pieces in the order of their merges.</summary>
+    /// <param name="texts">Documents; read once, counted on all cores.</param>
+    /// <param name="size">Number of tokens at most, with the special ones.</param>
+    /// <param name="lowercase">Case and accents do not count.</param>
+    /// <param name="minFrequency">Pairs that occur less often are not merged.</param>
+    /// <param name="alphabet">Only so many characters, the most frequent ones. <value>1000, as the library's BertWordPieceTokenizer</value></param>
+    /// <param name="threads">Cores to use; all by default.</param>
+    public static Tokenizer WordPieces(IEnumerable<string> texts, int size, bool lowercase = true, int minFrequency = 2, int alphabet = 1000, int? threads = null)
+    {
+        var normalizer = new BertNormalizer(lowercase: lowercase);
+        var pieces = CountBertWords(texts, normalizer, threads);
+        RequireText(pieces.Count);
+        var (vocabulary, _) = new BytePairTrainer { VocabularySize = size, MinFrequency = minFrequency, SpecialTokens = BertTokens, ContinuingPrefix = "##", LimitAlphabet = alphabet }.Train(pieces);
+        if (minFrequency < 2) RequireSize(vocabulary.Count, size);
+        return TokenizerFile.WordPieces(vocabulary, normalizer);
+    }
+
+    internal static Dictionary<string, long> CountBertWords(IEnumerable<string> texts, BertNormalizer normalizer, int? threads = null)
+    {
+        var split = new BertPreTokenizer();
+        return BytePairTrainer.CountPieces(texts, (text, add) => { foreach (var word in split.Split(normalizer.Normalize(new(text)))) add(word.Text); }, threads);
+    }
+
     /// <summary>A unigram vocabulary (Kudo 2018) over words with a visible space in front (▁), after SentencePiece's clean-up and NFKC: characters that the texts lack are <c>&lt;unk&gt;</c>.</summary>
     /// <param name="texts">Documents.</param>
     /// <param name="size">Number of tokens at most, with the special ones.</param>

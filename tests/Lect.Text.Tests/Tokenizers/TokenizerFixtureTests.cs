@@ -8,10 +8,11 @@ public class TokenizerFixtureTests
 {
     private static readonly string[] s_texts = [.. Fixtures.Json(Fixtures.Path_("tokenizers", "texts.json")).AsArray().Select(t => (string)t!["text"]!)];
 
-    public static TheoryData<string> Kinds => ["gpt2", "gpt2-prefix-space", "roberta", "llama3", "qwen2", "added-tokens", "word-level", "char-level", "t5", "unigram-byte-fallback", "llama2", "llama2-metaspace", "gemma", "published-gpt2"];
+    public static TheoryData<string> Kinds => ["gpt2", "gpt2-prefix-space", "roberta", "llama3", "qwen2", "added-tokens", "word-level", "char-level", "t5", "unigram-byte-fallback", "llama2", "llama2-metaspace", "gemma", "bert-cased", "bert-uncased", "gpt1", "published-gpt2", "published-bert-base-uncased"];
 
     private static Tokenizer Open(string kind)
     {
+        if (kind == "published-bert-base-uncased") return Tokenizer.Load(Fixtures.Shared("data", "tokenizers", "bert-base-uncased"));
         if (kind != "published-gpt2") return Tokenizer.Load(Fixtures.Path_("tokenizers", kind));
         var folder = Fixtures.Shared("data", "tokenizers", "gpt2");
         return TokenizerFile.LoadVocabularyAndMerges(Path.Combine(folder, "encoder.json"), Path.Combine(folder, "vocab.bpe"));
@@ -92,7 +93,8 @@ public class TokenizerFixtureTests
         }
     }
 
-    public static TheoryData<string> Normalizers => ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "NFD+StripAccents", "Strip", "Strip(left only)", "Nmt", "Prepend(▁)", "Replace( ,▁)", "Replace(Regex( {2,}),▁)"];
+    public static TheoryData<string> Normalizers => ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "NFD+StripAccents", "Strip", "Strip(left only)", "Nmt", "Prepend(▁)", "Replace( ,▁)", "Replace(Regex( {2,}),▁)",
+        "Bert(clean,chinese,lower)", "Bert(cased)", "Bert(lower,keep accents)", "Bert(cased,strip accents)", "Bert(no clean,no chinese,lower)"];
 
     [Theory, MemberData(nameof(Normalizers))]
     public void Normalizers_alone(string name)
@@ -106,7 +108,7 @@ public class TokenizerFixtureTests
         }
     }
 
-    public static TheoryData<string> PreTokenizers => ["ByteLevel", "ByteLevel(prefix)", "Whitespace", "WhitespaceSplit", "Metaspace(always)", "Metaspace(first)", "Regex(llama3)", "Regex(qwen2)", "Regex(o200k)", "Split(removed)", "Split(removed,invert)", "Split(isolated)",
+    public static TheoryData<string> PreTokenizers => ["ByteLevel", "ByteLevel(prefix)", "Whitespace", "WhitespaceSplit", "Bert", "Digits", "Punctuation", "Metaspace(always)", "Metaspace(first)", "Regex(llama3)", "Regex(qwen2)", "Regex(o200k)", "Split(removed)", "Split(removed,invert)", "Split(isolated)",
         "Split(isolated,invert)", "Split(merged_with_previous)", "Split(merged_with_previous,invert)", "Split(merged_with_next)", "Split(merged_with_next,invert)", "Split(contiguous)", "Split(contiguous,invert)"];
 
     [Theory, MemberData(nameof(PreTokenizers))]
@@ -148,6 +150,63 @@ public class TokenizerFixtureTests
             : BytePairTrainer.CountPieces(lines, (text, add) => { foreach (var p in split.Split(new(text))) add(p.Text); }));
         Assert.Equal(json["merges"]!.AsArray().Select(m => m is JsonArray a ? $"{a[0]} {a[1]}" : (string)m!), merges.Select(m => $"{m.Left} {m.Right}"));
         Assert.Equal(json["vocab"]!.AsArray().Select(v => v is JsonArray a ? (string)a[0]! : (string)v!), vocabulary.OrderBy(p => p.Value).Select(p => p.Key));
+    }
+
+    [Theory]
+    [InlineData("english-800")]
+    [InlineData("french-600-min3")]
+    [InlineData("ties")]
+    public void Trained_word_pieces_equal_hugging_face(string name)
+    {
+        var json = Fixtures.Json(Fixtures.Path_("tokenizers", "trainers", $"wordpiece-{name}.json"));
+        var settings = json["settings"]!;
+        var lines = File.ReadAllText(Fixtures.Path_("tokenizers", "trainers", settings["corpus"] + ".txt")).Split('\n');
+        var trainer = new BytePairTrainer { VocabularySize = (int)settings["vocab_size"]!, MinFrequency = (long?)settings["min_frequency"] ?? 0, SpecialTokens = TokenizerTrainer.BertTokens, ContinuingPrefix = "##" };
+        var (vocabulary, merges) = trainer.Train(TokenizerTrainer.CountBertWords(lines, new BertNormalizer()));
+        Assert.Equal(json["merges_in_order"]!.AsArray().Select(m => $"{m![0]} {m[1]}"), merges.Select(m => $"{m.Left} {m.Right}"));
+        Assert.Equal(json["vocab"]!.AsArray().Select(v => (string)v!), vocabulary.OrderBy(p => p.Value).Select(p => p.Key));
+        var own = TokenizerTrainer.WordPieces(lines, (int)settings["vocab_size"]!, minFrequency: (int?)settings["min_frequency"] ?? 0);
+        Assert.Equal(vocabulary.Keys.Order(StringComparer.Ordinal), own.Model.Vocabulary.Keys.Order(StringComparer.Ordinal));
+    }
+
+    public static TheoryData<int> PairCases => [.. Enumerable.Range(0, 19).Where(i => i != 7)];   // 7: windows over both texts, which are refused
+
+    [Theory, MemberData(nameof(PairCases))]
+    public void Pairs_truncation_and_windows_equal_hugging_face(int number)
+    {
+        var json = Fixtures.Json(Fixtures.Path_("tokenizers", "pairs.json"));
+        string[] texts = [.. json["texts"]!.AsArray().Select(t => (string)t!)];
+        var tokenizer = Tokenizer.Load(Fixtures.Path_("tokenizers", (string)json["tokenizer"]!));
+        var (given, expected) = (json["cases"]![number]!["case"]!, json["cases"]![number]!);
+        int[] first = Ints(given["first"]), second = given["second"] is { } s ? Ints(s) : [];
+        var limit = new TokenLimit
+        {
+            Length = (int?)given["max_length"] ?? int.MaxValue,
+            Truncation = given["truncation"]?.ToString() switch { "only_first" => Truncation.OnlyFirst, "only_second" => Truncation.OnlySecond, "longest_first" or "true" => Truncation.LongestFirst, _ => Truncation.None },
+            Overflow = (bool?)given["return_overflowing_tokens"] == true,
+            Stride = (int?)given["stride"] ?? 0,
+            FromLeft = (string?)given["truncation_side"] == "left",
+            AddSpecialTokens = (bool?)given["add_special_tokens"] != false,
+        };
+        IEnumerable<Tokenized> Found() => first.SelectMany((f, i) => tokenizer.Encode(texts[f], second.Length == 0 ? null : texts[second[i]], limit));
+        if (expected["error"] is not null) { Assert.Throws<InvalidDataException>(() => Found().ToList()); return; }
+        var windows = expected["windows"]!.AsArray();
+        var found = Found().ToList();
+        Assert.Equal(windows.Count, found.Count);
+        foreach (var (e, f) in windows.Zip(found))
+        {
+            // Padding is the batch's, so that only what is no padding is compared.
+            bool[] real = [.. Ints(e!["attention_mask"]).Select(m => m == 1)];
+            IEnumerable<T> Real<T>(string key, Func<JsonNode?, T> read) => e[key]!.AsArray().Select(read).Where((_, i) => real[i]);
+            Assert.Equal(Real("ids", n => (int)n!), f.Ids);
+            Assert.Equal(Real("type_ids", n => (int)n!), f.TypeIds);
+            Assert.Equal(Real("special_tokens_mask", n => (int)n!), f.SpecialTokensMask);
+            Assert.Equal(Real("sequence_ids", n => (int?)n), f.SequenceIds);
+            Assert.Equal(Real("word_ids", n => (int?)n), f.WordIds);
+            int CodePoints(int? sequence, int units) => sequence is null ? 0 : NormalizedText.Characters(TextOf(e, sequence.Value)[..units]).Count();
+            Assert.Equal(Real("offsets", n => ((int)n![0]!, (int)n[1]!)), f.Offsets.Select((o, i) => (CodePoints(f.SequenceIds[i], o.Start), CodePoints(f.SequenceIds[i], o.End))));
+        }
+        string TextOf(JsonNode? window, int sequence) => texts[(sequence == 0 ? first : second)[(int)window!["sample"]!]];
     }
 
     [Theory]
