@@ -14,10 +14,10 @@ public sealed record Classified(string? Label, IReadOnlyList<(string Label, doub
 /// <summary>A model that puts labels on texts, from a Hugging Face folder. Not thread-safe.</summary>
 public sealed class TextClassifier : IDisposable
 {
-    private TextClassifier(SequenceClassifier model, Tokenizer? tokenizer) => (Model, Tokenizer) = (model, tokenizer);
+    private TextClassifier(ISequenceClassifier model, Tokenizer? tokenizer) => (Model, Tokenizer) = (model, tokenizer);
 
     /// <summary>The network.</summary>
-    public SequenceClassifier Model { get; }
+    public ISequenceClassifier Model { get; }
 
     /// <summary>Its tokenizer; null where the folder has none, and only ids can be used.</summary>
     public Tokenizer? Tokenizer { get; }
@@ -38,7 +38,7 @@ public sealed class TextClassifier : IDisposable
         Vocabulary.Check(ids, Model.VocabularySize);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var logits = Model.Logits(tensor(ids.Select(i => (long)i).ToArray(), 1, ids.Length)).squeeze(0).to(ScalarType.Float64).cpu();
+        var logits = Model.Scores(tensor(ids.Select(i => (long)i).ToArray(), 1, ids.Length)).squeeze(0).to(ScalarType.Float64).cpu();
         var values = logits.data<double>().ToArray();
         if (values.Length == 1) return new(null, [("score", values[0])], values);
         var probs = logits.softmax(0).data<double>().ToArray();

@@ -16,6 +16,9 @@ internal sealed class HuggingFaceFixture(string name)
 
     public static BeamStop Stop(JsonNode early) => early.GetValueKind() switch { System.Text.Json.JsonValueKind.True => BeamStop.AtOnce, System.Text.Json.JsonValueKind.String => BeamStop.WhenNoneCanBeBetter, _ => BeamStop.WhenNoBetter };
 
+    /// <summary>[examples, choices, T] as rows; others as they are.</summary>
+    public static Tensor Rows(Tensor ids) => ids.dim() == 3 ? ids.flatten(0, 1) : ids;
+
     /// <summary>What an encoder-decoder's decoder reads: the labels one place later, behind the start token.</summary>
     public static Tensor Shifted(EncoderDecoder model, Tensor labels_BT)
     {
@@ -25,6 +28,18 @@ internal sealed class HuggingFaceFixture(string name)
 
     /// <summary>The mean loss over the labels that are not -100.</summary>
     public static Tensor Loss(EncoderDecoder model, Tensor source, Tensor labels) => model.Loss(source, Shifted(model, labels), labels, 1.0 / labels.ne(-100).sum().item<long>());
+
+    /// <summary>The loss of an encoder's head over a batch of tensors, <c>in.</c> or <c>train.k.</c>: as transformers computes it, means.</summary>
+    public Tensor Loss(EncoderModel model, string batch)
+    {
+        Tensor? Load(string name) => Tensors.Tensors.ContainsKey(batch + name) ? Tensors.Load(batch + name) : null;
+        var hidden = model.Hidden(Rows(Load("input_ids")!), Rows(Load("attention_mask")!), Load("token_type_ids") is { } types ? Rows(types) : null);
+        if (Load("start_positions") is { } start) return model.Loss(hidden, stack([start, Load("end_positions")!], 1), 1.0 / start.lt(hidden.shape[1]).sum().item<long>());
+        var labels = Load("labels")!;
+        if (model.Head is not (EncoderHead.ForPreTraining or EncoderHead.ForMaskedLM)) return model.Loss(hidden, labels, 1.0 / (labels.is_floating_point() ? labels.numel() : labels.ne(-100).sum().item<long>()));
+        var masked = model.MaskedLoss(hidden.flatten(0, 1), labels.flatten(), 1.0 / labels.ne(-100).sum().item<long>());
+        return Load("next_sentence_label") is { } next ? masked + model.NextSentenceLoss(hidden, next, 1.0 / next.numel()) : masked;
+    }
 
     /// <summary>The loss and the gradients of every parameter, which the caller's backward pass has left.</summary>
     public void CheckGradients(nn.Module model, Tensor loss)

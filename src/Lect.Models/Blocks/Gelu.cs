@@ -4,6 +4,13 @@ using static TorchSharp.torch;
 
 namespace Lect.Models;
 
+/// <summary>The non-linearities that published configurations name.</summary>
+internal static class Activations
+{
+    /// <summary><c>gelu</c> (erf), <c>gelu_new</c> (tanh form), <c>relu</c>, <c>silu</c>; null for any other name.</summary>
+    public static Func<Tensor, Tensor>? Of(string name) => name switch { "gelu" => x => x.gelu(), "gelu_new" or "gelu_pytorch_tanh" => Gelu.Tanh, "relu" => x => x.relu(), "silu" or "swish" => x => x.silu(), _ => null };
+}
+
 /// <summary>
 /// The tanh form of GELU (Hendrycks and Gimpel 2016, section 2; GPT's gelu_new): 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))),
 /// which equals x * sigmoid(2u) for that u.

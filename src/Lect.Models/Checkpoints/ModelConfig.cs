@@ -39,5 +39,10 @@ internal static class ModelConfig
         return json;
     }
 
+    /// <summary>The labels' names in the order of their numbers.</summary>
+    public static IReadOnlyList<string> LabelsOf(JsonObject config) => config["id2label"] is JsonObject names
+        ? [.. names.OrderBy(n => int.Parse(n.Key, System.Globalization.CultureInfo.InvariantCulture)).Select(n => (string)n.Value!)]
+        : [.. Enumerable.Range(0, (int?)config["num_labels"] ?? 2).Select(i => $"LABEL_{i}")];
+
     public static string ToText(JsonObject json) => json.ToJsonString(s_options) + "\n";
 }

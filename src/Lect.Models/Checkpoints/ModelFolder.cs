@@ -16,7 +16,7 @@ public static class ModelFolder
     public static CausalLanguageModel Create(JsonObject config, Device? device = null, string source = "config.json")
     {
         TorchNative.Load();
-        if (Architecture(config).EndsWith("ForSequenceClassification", StringComparison.Ordinal)) throw new InvalidDataException($"{source}: found a {Architecture(config)}. Expected a language model; a classifier is for 'lect classify'.");
+        if (VerbOf(config) is { } verb) throw new InvalidDataException($"{source}: found a {Architecture(config)}. Expected a decoder that continues texts; this one is for '{verb}'.");
         return (string?)config["model_type"] switch
         {
             "gpt2" => new Gpt2(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), source), device),
@@ -30,23 +30,125 @@ public static class ModelFolder
 
     private static string Architecture(JsonObject config) => (config["architectures"] as JsonArray)?.Select(a => (string?)a).FirstOrDefault() ?? "";
 
-    private static InvalidDataException Unknown(string? modelType, string source) => new($"{source}: found model_type '{modelType}'. {(EncoderDecoders.Contains(modelType) ? "That is an encoder-decoder: use 'lect translate'." : "This version of Lect knows gpt2.")}");
+    private static InvalidDataException Unknown(string? modelType, string source) => new($"{source}: found model_type '{modelType}'. This version of Lect knows gpt2, {string.Join(", ", Encoders)}, {string.Join(", ", EncoderDecoders)}.");
+
+    /// <summary>The verb that a folder's model is for, where it is no language model that continues texts.</summary>
+    private static string? VerbOf(JsonObject config) => EncoderDecoders.Contains((string?)config["model_type"]) ? "lect translate" : HeadOf(config) switch
+    {
+        EncoderHead.ForPreTraining or EncoderHead.ForMaskedLM => "lect fill-mask",
+        EncoderHead.ForNextSentencePrediction => "lect next-sentence",
+        EncoderHead.ForSequenceClassification => "lect classify",
+        EncoderHead.ForMultipleChoice => "lect choose",
+        EncoderHead.ForQuestionAnswering => "lect answer",
+        EncoderHead.ForTokenClassification => "lect tag",
+        _ => Encoders.Contains((string?)config["model_type"]) ? "lect embed, or lect finetune" : null,
+    };
+
+    /// <summary>What stands on top of a folder's encoder, by the ending of its class name.</summary>
+    public static EncoderHead HeadOf(JsonObject config)
+    {
+        var name = Architecture(config);
+        var at = name.IndexOf("For", StringComparison.Ordinal);
+        return at > 0 && Enum.TryParse<EncoderHead>(name[at..], out var head) ? head : EncoderHead.Model;
+    }
 
     /// <summary>Opens a folder with a model that scores whole sequences.</summary>
     /// <exception cref="InvalidDataException">Something is missing, damaged, or the model is of another kind.</exception>
-    public static SequenceClassifier LoadClassifier(string folder, Device? device = null)
+    public static ISequenceClassifier LoadClassifier(string folder, Device? device = null)
     {
         TorchNative.Load();
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        if (!Architecture(config).EndsWith("ForSequenceClassification", StringComparison.Ordinal)) throw new InvalidDataException($"{path}: found {(Architecture(config) is { Length: > 0 } a ? "a " + a : "no architecture")}. Expected a model for sequence classification, which has a 'score' or 'classifier' layer.");
-        SequenceClassifier model = (string?)config["model_type"] switch
-        {
-            "gpt2" => new Gpt2Classifier(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), path), device),
-            var other => throw Unknown(other, path),
-        };
-        return Filled(model, folder);
+        if (HeadOf(config) != EncoderHead.ForSequenceClassification) throw Misfit(config, path, "a model for sequence classification");
+        return (string?)config["model_type"] == "gpt2" ? Filled(new Gpt2Classifier(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), path), device), folder) : LoadEncoder(folder, device);
     }
+
+    private static InvalidDataException Misfit(JsonObject config, string path, string expected) => new($"{path}: found {(Architecture(config) is { Length: > 0 } a ? "a " + a : "no architecture")}. Expected {expected}; this one is for '{VerbOf(config) ?? "lect generate"}'.");
+
+    /// <summary>The <c>model_type</c> of each encoder.</summary>
+    public static IReadOnlyList<string> Encoders { get; } = ["bert", "roberta", "distilbert"];
+
+    /// <summary>An encoder of a configuration with a head, without weights.</summary>
+    /// <inheritdoc cref="Create"/>
+    public static EncoderModel CreateEncoder(JsonObject config, EncoderHead head, Device? device = null, string source = "config.json")
+    {
+        TorchNative.Load();
+        return (string?)config["model_type"] switch
+        {
+            "bert" => new Bert(ModelConfig.Bind<BertConfig>(config, source), head, device),
+            "roberta" => new Roberta(ModelConfig.Bind<BertConfig>(config, source), head, device),
+            "distilbert" => new DistilBert(ModelConfig.Bind<DistilBertConfig>(config, source), head, device),
+            _ => throw Misfit(config, source, $"an encoder ({string.Join(", ", Encoders)})"),
+        };
+    }
+
+    /// <summary>Opens a folder with an encoder and its own head.</summary>
+    /// <param name="folder">In Hugging Face's layout.</param>
+    /// <param name="device">Where; the CPU by default.</param>
+    /// <param name="heads">Those that will do; none: any.</param>
+    /// <exception cref="InvalidDataException">Something is missing, damaged, or the model is of another kind.</exception>
+    public static EncoderModel LoadEncoder(string folder, Device? device = null, params ReadOnlySpan<EncoderHead> heads)
+    {
+        var path = Path.Combine(folder, "config.json");
+        var config = ModelConfig.ReadFile(path);
+        if (!heads.IsEmpty && !heads.Contains(HeadOf(config))) throw Misfit(config, path, $"an encoder {string.Join(" or ", heads.ToArray())}");
+        return Filled(CreateEncoder(config, HeadOf(config), device, path), folder);
+    }
+
+    /// <summary>Opens a folder's encoder under a head that it may not have yet: then the head is new.</summary>
+    /// <param name="folder">In Hugging Face's layout.</param>
+    /// <param name="head">What is to stand on top.</param>
+    /// <param name="seed">Key of the new weights.</param>
+    /// <param name="labels">Names of the labels, in order; null: the folder's own.</param>
+    /// <param name="device">Where.</param>
+    /// <param name="dropout">Replaces the configuration's of activations and attention; null: the configuration's own.</param>
+    /// <param name="fromNothing">All weights are new: the folder gives the configuration alone.</param>
+    /// <returns>The model, and the keys that are new.</returns>
+    /// <exception cref="InvalidDataException">Something of the encoder is missing or of another shape.</exception>
+    public static (EncoderModel Model, IReadOnlyList<string> New) LoadEncoder(string folder, EncoderHead head, long seed, IReadOnlyList<string>? labels = null, Device? device = null, double? dropout = null, bool fromNothing = false)
+    {
+        var path = Path.Combine(folder, "config.json");
+        var config = ModelConfig.ReadFile(path);
+        if (labels is not null)
+        {
+            config["id2label"] = new JsonObject(labels.Select((l, i) => KeyValuePair.Create(i.ToString(CultureInfo.InvariantCulture), (JsonNode?)l)));
+            config["label2id"] = new JsonObject(labels.Select((l, i) => KeyValuePair.Create(l, (JsonNode?)i)));
+            config.Remove("num_labels");
+        }
+        if (dropout is not null) foreach (var key in (string[])["hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "classifier_dropout", "seq_classif_dropout", "qa_dropout"]) if (config.ContainsKey(key) || (key.EndsWith("_prob", StringComparison.Ordinal) && (string?)config["model_type"] != "distilbert")) config[key] = dropout;
+        var model = CreateEncoder(config, head, device, path);
+        try
+        {
+            model.Initialize(seed, (double?)config["initializer_range"] ?? 0.02);
+            var missing = fromNothing ? [.. model.named_parameters().Select(p => p.name)] : FillEncoder(model, Weights.Open(folder), folder, labels is not null);
+            model.eval();
+            return (model, missing);
+        }
+        catch { model.Dispose(); throw; }
+    }
+
+    // The encoder must be whole; the head and pooler are taken as far as they are there in the right shape.
+    private static List<string> FillEncoder(EncoderModel model, Weights weights, string source, bool labelsMayDiffer)
+    {
+        using var noGrad = no_grad();
+        var missing = new List<string>();
+        foreach (var (key, parameter) in model.named_parameters())
+        {
+            using var scope = NewDisposeScope();
+            var name = Find(key, weights);
+            if (name is not null && weights.Info(name).Shape.SequenceEqual(parameter.shape)) parameter.copy_(weights.Load(name));
+            else if (model.DepthOf(key) is null && (name is null || labelsMayDiffer)) missing.Add(key);
+            else throw name is null ? Absent(key, source) : WrongShape(name, weights, parameter, source);
+        }
+        return missing;
+    }
+
+    private static InvalidDataException Absent(string key, string source) => new($"{source}: found no tensor '{key}', which this architecture has. The checkpoint is of another architecture, or not whole.");
+
+    private static InvalidDataException WrongShape(string name, Weights weights, Tensor parameter, string source) => new($"{source}: found '{name}' of shape [{string.Join(", ", weights.Info(name).Shape)}]. Expected [{string.Join(", ", parameter.shape)}] by config.json.");
+
+    /// <summary>Writes config.json and model.safetensors; each file appears whole or not at all.</summary>
+    public static void Save(EncoderModel model, string folder) => Save(model, model.ConfigJson, folder);
 
     /// <summary>The <c>model_type</c> of each encoder-decoder.</summary>
     public static IReadOnlyList<string> EncoderDecoders { get; } = ["lect_rnn", "lect_transformer", "marian"];
@@ -126,26 +228,30 @@ public static class ModelFolder
         foreach (var (key, parameter) in model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)).Concat(model.named_buffers().Select(b => (b.name, b.buffer))))
         {
             using var scope = NewDisposeScope();
-            var name = Find(key, weights) ?? throw new InvalidDataException($"{source}: found no tensor '{key}', which this architecture has. The checkpoint is of another architecture, or not whole.");
+            var name = Find(key, weights) ?? throw Absent(key, source);
             unused.Remove(name);
-            var stored = weights.Info(name);
-            if (!stored.Shape.SequenceEqual(parameter.shape))
-                throw new InvalidDataException($"{source}: found '{name}' of shape [{string.Join(", ", stored.Shape)}]. Expected [{string.Join(", ", parameter.shape)}] by config.json.");
+            if (!weights.Info(name).Shape.SequenceEqual(parameter.shape)) throw WrongShape(name, weights, parameter, source);
             parameter.copy_(weights.Load(name));
         }
         unused.RemoveWhere(IsBuffer);
-        unused.RemoveWhere(n => n is "lm_head.weight" || (model is Marian { Config.ShareEncoderDecoderEmbeddings: true } && n is "model.encoder.embed_tokens.weight" or "model.decoder.embed_tokens.weight"));   // copies of the embeddings
+        unused.RemoveWhere(n => n is "lm_head.weight" or "cls.predictions.decoder.weight" or "cls.predictions.decoder.bias" or "lm_head.decoder.weight" or "lm_head.decoder.bias" or "vocab_projector.weight" || (model is Marian { Config.ShareEncoderDecoderEmbeddings: true } && n is "model.encoder.embed_tokens.weight" or "model.decoder.embed_tokens.weight"));   // copies of the embeddings
         if (unused.Count > 0) throw new InvalidDataException($"{source}: found {unused.Count} tensors that this architecture has no place for, among them '{unused.Order(StringComparer.Ordinal).First()}'. The checkpoint is of another architecture.");
     }
 
+    // Old files leave the first part of a key away, and call a norm's weight and bias gamma and beta.
     private static string? Find(string key, Weights weights)
     {
-        if (weights.Names.Contains(key)) return key;
-        const string Prefix = "transformer.";
-        return key.StartsWith(Prefix, StringComparison.Ordinal) && weights.Names.Contains(key[Prefix.Length..]) ? key[Prefix.Length..] : null;
+        foreach (var name in (string[])[key, key.Replace("LayerNorm.weight", "LayerNorm.gamma", StringComparison.Ordinal).Replace("LayerNorm.bias", "LayerNorm.beta", StringComparison.Ordinal)])
+        {
+            if (weights.Names.Contains(name)) return name;
+            if (s_prefixes.FirstOrDefault(p => name.StartsWith(p, StringComparison.Ordinal)) is { } prefix && weights.Names.Contains(name[prefix.Length..])) return name[prefix.Length..];
+        }
+        return null;
     }
 
-    private static bool IsBuffer(string name) => name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal) || name is "model.encoder.embed_positions.weight" or "model.decoder.embed_positions.weight";
+    private static readonly string[] s_prefixes = ["transformer.", "bert.", "roberta.", "distilbert."];
+
+    private static bool IsBuffer(string name) => name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal) || name is "model.encoder.embed_positions.weight" or "model.decoder.embed_positions.weight" || name.EndsWith("embeddings.position_ids", StringComparison.Ordinal);
 
     /// <summary>Writes config.json and model.safetensors, as save_pretrained does; each file appears whole or not at all.</summary>
     public static void Save(CausalLanguageModel model, string folder) => Save(model, model.ConfigJson, folder);

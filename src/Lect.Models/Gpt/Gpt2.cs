@@ -62,7 +62,7 @@ public sealed record Gpt2Config
         var faults = new List<string>();
         if (NHead < 1 || NEmbd % NHead != 0) faults.Add($"n_embd = {NEmbd} is no multiple of n_head = {NHead}");
         if (VocabSize < 1 || NPositions < 1 || NLayer < 1 || Inner < 1) faults.Add($"vocab_size = {VocabSize}, n_positions = {NPositions}, n_layer = {NLayer}, n_inner = {Inner}: expected all at least 1");
-        if (ActivationFunction is not ("gelu_new" or "gelu_pytorch_tanh" or "gelu" or "relu" or "silu" or "swish")) faults.Add($"activation_function = '{ActivationFunction}': expected gelu_new, gelu, relu or silu");
+        if (Activations.Of(ActivationFunction) is null) faults.Add($"activation_function = '{ActivationFunction}': expected gelu_new, gelu, relu or silu");
         if (!TieWordEmbeddings) faults.Add("tie_word_embeddings = false: GPT-2's output layer is its embedding matrix");
         if (Rest?.TryGetValue("add_cross_attention", out var cross) == true && cross.ValueKind == JsonValueKind.True) faults.Add("add_cross_attention = true: a decoder of an encoder-decoder is not supported");
         return faults.Count == 0 ? this : throw new InvalidDataException("GPT-2's config.json cannot be honoured: " + string.Join("; ", faults) + ".");
@@ -121,7 +121,7 @@ public sealed class Gpt2 : CausalLanguageModel
 }
 
 /// <summary>GPT-2 with one score a label, read at the last real token (Hugging Face's GPT2ForSequenceClassification).</summary>
-public sealed class Gpt2Classifier : SequenceClassifier
+public sealed class Gpt2Classifier : nn.Module, ISequenceClassifier
 {
     private readonly Gpt2Model transformer;
     private readonly Linear score;
@@ -141,14 +141,16 @@ public sealed class Gpt2Classifier : SequenceClassifier
     /// <summary>Its configuration.</summary>
     public Gpt2Config Config { get; }
     /// <inheritdoc/>
-    public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt2", "GPT2ForSequenceClassification");
+    public IReadOnlyList<string> Labels => ModelConfig.LabelsOf(ConfigJson);
+    /// <summary>The configuration, as config.json has it.</summary>
+    public JsonObject ConfigJson => ModelConfig.Write(Config, "gpt2", "GPT2ForSequenceClassification");
     /// <inheritdoc/>
-    public override long VocabularySize => Config.VocabSize;
+    public long VocabularySize => Config.VocabSize;
     /// <inheritdoc/>
-    public override long ContextLength => Config.NPositions;
+    public long ContextLength => Config.NPositions;
 
     /// <inheritdoc/>
-    public override Tensor Logits(Tensor ids_BT, Tensor? real_BT = null)
+    public Tensor Scores(Tensor ids_BT, Tensor? real_BT = null, Tensor? types_BT = null)
     {
         using var scope = NewDisposeScope();
         var positions_BT = real_BT is null ? null : Masks.Positions(real_BT);
@@ -256,7 +258,7 @@ internal sealed class Gpt2Mlp : nn.Module
     {
         c_fc = new(config.NEmbd, config.Inner, device);
         c_proj = new(config.Inner, config.NEmbd, device);
-        activation = config.ActivationFunction switch { "gelu" => x => x.gelu(), "relu" => x => x.relu(), "silu" or "swish" => x => x.silu(), _ => Gelu.Tanh };
+        activation = Activations.Of(config.ActivationFunction)!;
         RegisterComponents();
     }
 

@@ -253,8 +253,7 @@ public sealed class Marian : EncoderDecoder
         protected Tensor FeedForward(Tensor x, Linear fc1, Linear fc2, ComputeType compute)
         {
             var inner = Projection.OutIn(x, fc1.weight!, fc1.bias, compute);
-            inner = config.ActivationFunction switch { "relu" => inner.relu(), "gelu" => nn.functional.gelu(inner), "gelu_new" => Gelu.Tanh(inner), _ => inner.silu() };
-            return Projection.OutIn(this.Drop(inner, config.ActivationDropout), fc2.weight!, fc2.bias, compute).to(ScalarType.Float32);
+            return Projection.OutIn(this.Drop(Activations.Of(config.ActivationFunction)!(inner), config.ActivationDropout), fc2.weight!, fc2.bias, compute).to(ScalarType.Float32);
         }
     }
 

@@ -247,7 +247,7 @@ internal abstract class TransformerBlock(TransformerConfig config, string name) 
     protected Tensor FeedForward(Tensor x, Linear linear1, Linear linear2, ComputeType compute)
     {
         var inner = Projection.OutIn(x, linear1.weight!, linear1.bias, compute);
-        return Projection.OutIn(Drop(config.Activation switch { "relu" => inner.relu(), "silu" => inner.silu(), _ => nn.functional.gelu(inner) }), linear2.weight!, linear2.bias, compute).to(ScalarType.Float32);
+        return Projection.OutIn(Drop(Activations.Of(config.Activation)!(inner)), linear2.weight!, linear2.bias, compute).to(ScalarType.Float32);
     }
 }
 

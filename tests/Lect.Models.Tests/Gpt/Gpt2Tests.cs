@@ -40,8 +40,8 @@ public class Gpt2Tests
         using var noGrad = no_grad();
         using var model = ModelFolder.LoadClassifier(Folder("gpt2-sequence-classification"));
         var e = Expected("gpt2-sequence-classification");
-        Near.Equal(e.Load("out.logits"), model.Logits(e.Load("in.input_ids"), e.Load("in.attention_mask")), 2e-5, 1e-5, "padded on the right");
-        Near.Equal(e.Load("left.out.logits"), model.Logits(e.Load("left.in.input_ids"), e.Load("left.in.attention_mask")), 2e-5, 1e-5, "padded on the left");
+        Near.Equal(e.Load("out.logits"), model.Scores(e.Load("in.input_ids"), e.Load("in.attention_mask")), 2e-5, 1e-5, "padded on the right");
+        Near.Equal(e.Load("left.out.logits"), model.Scores(e.Load("left.in.input_ids"), e.Load("left.in.attention_mask")), 2e-5, 1e-5, "padded on the left");
         Assert.Equal(["LABEL_0", "LABEL_1", "LABEL_2"], model.Labels);
         Assert.Contains("GPT2ForSequenceClassification", Assert.Throws<InvalidDataException>(() => ModelFolder.Load(Folder("gpt2-sequence-classification"))).Message, StringComparison.Ordinal);
         Assert.Contains("GPT2LMHeadModel", Assert.Throws<InvalidDataException>(() => ModelFolder.LoadClassifier(Folder("gpt2"))).Message, StringComparison.Ordinal);
