@@ -11,6 +11,7 @@ internal static class TrainCommands
         Vectors<TrainGloveConfig>("glove", "Word vectors from counts of pairs. Example: lect train glove -c configs/embeddings/sdk-glove.yaml --out runs/glove", TrainVectors.Run),
         Recipe<TrainSeq2SeqConfig>("seq2seq", "A recurrent encoder-decoder, with or without attention. Example: lect train seq2seq -c configs/seq2seq/reverse.yaml --out runs/reverse", Pairs("seq2seq")),
         Recipe<TrainSeq2SeqConfig>("transformer", "The encoder-decoder Transformer. Example: lect train transformer -c configs/transformer/sdk-small.yaml --out runs/en-de", Pairs("transformer")),
+        Recipe<PretrainBertConfig>("bert", "Masked pre-training of an encoder, with next sentences. Example: lect train bert -c configs/bert/sdk-small.yaml --out runs/bert", PretrainBert.Run),
         Recipe<PretrainGptConfig>("gpt", "Generative pre-training of a decoder. Example: lect train gpt -c configs/gpt/sdk-small.yaml --out runs/gpt", PretrainGpt.Run),
     };
 

@@ -147,6 +147,13 @@ public static class SdkCorpus
             else if (text.Length > 0 && text[^1] is not (' ' or '\n')) text.Append(' ');
     }
 
+    /// <summary>The type that a member belongs to, as the documentation names it without the kind: <c>System.String</c> of <c>M:System.String.Trim</c>.</summary>
+    public static string TypeOf(string member)
+    {
+        var name = member.Length > 2 && member[1] == ':' ? member[2..].Split('(')[0] : member;
+        return member.StartsWith("T:", StringComparison.Ordinal) || name.LastIndexOf('.') is not (> 0 and var dot) ? name : name[..dot];
+    }
+
     // M:System.String.Join``1(System.String,…) -> String.Join; T:System.String -> String.
     internal static string Name(string cref)
     {

@@ -71,8 +71,15 @@ public sealed class Tokenizer
     /// <summary>The id of padding, by the names of published vocabularies; null where there is none.</summary>
     public int? Padding => IdOf("[PAD]") ?? IdOf("<pad>");
 
+    /// <summary>The ids that begin and end a text for encoders, [CLS] and [SEP] or what stands in their places.</summary>
+    /// <exception cref="InvalidDataException">The tokenizer puts no token around a text.</exception>
+    public (int First, int Last) Around => (prefix, suffix) is ([.., var first], [var last, ..]) ? (first, last) : throw new InvalidDataException("Found a tokenizer that puts nothing around a text. Expected one of an encoder, with [CLS] and [SEP].");
+
     /// <summary>The token of an id, as the vocabulary spells it; null where the id stands for none.</summary>
     public string? TokenOf(int id) => (uint)id < (uint)tokens.Length ? tokens[id] : null;
+
+    /// <summary>Whether a token goes on with a word that a token before it began: WordPiece's <c>##</c>, or no blank in front where blanks are part of tokens.</summary>
+    public bool GoesOn(int id) => TokenOf(id) is { } token && !IsSpecial(id) && (Model is WordPiece ? token.StartsWith("##", StringComparison.Ordinal) : (IsByteLevel || Decoder is MetaspaceDecoder) && token is not ['Ġ' or '▁' or 'Ċ', ..]);
 
     private Action<string, List<int>>? FastPath()
     {

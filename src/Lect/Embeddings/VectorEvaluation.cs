@@ -1,4 +1,5 @@
 using System.Globalization;
+using Lect.Text;
 
 namespace Lect;
 
@@ -131,31 +132,6 @@ public sealed record WordSimilarity(double Spearman, double Pearson, int Pairs, 
             theirs.Add(score);
         }
         if (ours.Count < 2) throw new InvalidDataException($"{path}: found {ours.Count} pairs whose words have vectors. Expected at least two.");
-        return new(Correlation(Ranks(ours), Ranks(theirs)), Correlation(ours, theirs), unknownIsZero ? ours.Count : ours.Count + missing, missing);
-    }
-
-    internal static double Correlation(IReadOnlyList<double> x, IReadOnlyList<double> y)
-    {
-        var (mx, my) = (x.Average(), y.Average());
-        double xy = 0, xx = 0, yy = 0;
-        for (var i = 0; i < x.Count; i++)
-        {
-            xy += (x[i] - mx) * (y[i] - my);
-            xx += (x[i] - mx) * (x[i] - mx);
-            yy += (y[i] - my) * (y[i] - my);
-        }
-        return xy / Math.Sqrt(xx * yy);
-    }
-
-    internal static double[] Ranks(IReadOnlyList<double> values)
-    {
-        var order = Enumerable.Range(0, values.Count).OrderBy(i => values[i]).ToArray();
-        var ranks = new double[values.Count];
-        for (int from = 0, to; from < order.Length; from = to)
-        {
-            for (to = from + 1; to < order.Length && values[order[to]] == values[order[from]]; to++) { }
-            for (var i = from; i < to; i++) ranks[order[i]] = (from + to - 1) / 2.0 + 1;
-        }
-        return ranks;
+        return new(Correlations.Spearman(ours, theirs), Correlations.Pearson(ours, theirs), unknownIsZero ? ours.Count : ours.Count + missing, missing);
     }
 }

@@ -7,17 +7,24 @@ public record TokenizerConfig
 {
     /// <summary>A tokenizer.json, or a folder that holds a tokenizer.</summary>
     public string? Path { get; init; }
-    /// <summary>A new one, learned from the training split: <c>bpe</c> (bytes), <c>unigram</c>, <c>char</c> or <c>word</c>. <value>bpe</value></summary>
+    /// <summary>A new one, learned from the training split: <c>bpe</c> (bytes), <c>wordpiece</c>, <c>unigram</c>, <c>char</c> or <c>word</c>. <value>bpe</value></summary>
     public string? Kind { get; init; }
     /// <summary>Tokens of a new one (not for char). <value>8000</value></summary>
     public int? Size { get; init; }
 
+    /// <summary>Case and accents do not count (wordpiece only). <value>true</value></summary>
+    public bool? Lowercase { get; init; }
+
     internal virtual IEnumerable<string> Faults()
     {
         if (Path is not null && (Kind is not null || Size is not null)) yield return "tokenizer: found path together with kind or size, expected a tokenizer that is there, or one to learn";
-        if (Kind is not (null or "bpe" or "unigram" or "char" or "word")) yield return $"tokenizer.kind = '{Kind}': expected bpe, unigram, char or word";
+        if (Kind is not (null or "bpe" or "wordpiece" or "unigram" or "char" or "word")) yield return $"tokenizer.kind = '{Kind}': expected bpe, wordpiece, unigram, char or word";
         if (Kind == "char" && Size is not null) yield return $"tokenizer.size = {Size}: a char tokenizer has as many tokens as there are characters; leave the key away";
+        if (Lowercase is not null && Kind != "wordpiece") yield return "tokenizer.lowercase: only a WordPiece vocabulary (kind: wordpiece) has it";
     }
+
+    /// <summary>Where the tokenizer is taken from, if not learned: its own path, else the model that is continued where no new one is asked for.</summary>
+    internal string? GivenBy(string? modelPath) => Path ?? (Kind is null && Size is null ? modelPath : null);
 
     /// <summary>Learns the vocabulary from texts.</summary>
     public virtual Tokenizer Train(IEnumerable<string> texts) => Train(texts, specialTokens: null, words: 8000, minFrequency: 0);
@@ -25,6 +32,7 @@ public record TokenizerConfig
     /// <summary>The one switch over the kinds.</summary>
     private protected Tokenizer Train(IEnumerable<string> texts, IReadOnlyList<string>? specialTokens, int words, int minFrequency) => Kind switch
     {
+        "wordpiece" => TokenizerTrainer.WordPieces(texts, Size ?? 8000, Lowercase ?? true),
         "unigram" => TokenizerTrainer.Unigram(texts, Size ?? 8000, specialTokens),
         "char" => TokenizerTrainer.Characters(texts, specialTokens: specialTokens),
         "word" => TokenizerTrainer.Words(texts, Size ?? words, specialTokens: specialTokens, minFrequency: minFrequency),
@@ -39,6 +47,8 @@ public sealed record TextDataConfig
     public string? Source { get; init; }
     /// <summary>A file, folder or glob, or a folder that <c>lect data prepare</c> made.</summary>
     public string? Path { get; init; }
+    /// <summary>The SDK's documentation besides <see cref="Path"/>, with its own splits.</summary>
+    public bool WithSdk { get; init; }
     /// <summary>What to validate on; then <see cref="Path"/> is for training alone.</summary>
     public string? ValidationPath { get; init; }
     /// <summary>The share kept for validation. <value>0.05</value></summary>
@@ -55,6 +65,7 @@ public sealed record TextDataConfig
         if (Path is "" || ValidationPath is "") yield return "data: found an empty path";
         if (Source is not (null or "sdk")) yield return $"data.source = '{Source}': expected sdk, or data.path";
         if (Path is null && (ValidationPath ?? Split ?? Format) is not null) yield return "data: found validation_path, split or format without path; the SDK corpus has its own splits";
+        if (Path is null && WithSdk) yield return "data.with_sdk: found without path; the SDK corpus is what is read then";
         if (Path is null && Validation is not null) yield return "data.validation: the SDK corpus has its own splits; give data.path to choose a share";
         if (ValidationPath is not null && (Validation ?? 0) > 0) yield return "data: found both validation and validation_path, expected one of them";
         if (Validation is < 0 or >= 1) yield return FormattableString.Invariant($"data.validation = {Validation}: expected at least 0 and less than 1");
@@ -62,8 +73,12 @@ public sealed record TextDataConfig
         foreach (var column in Columns.Keys.Where(c => c != "text")) yield return $"data.columns.{column}: this recipe reads the column 'text' only";
     }
 
+    internal string Describe => Path is null ? "the documentation of the .NET SDK" : WithSdk ? $"{Path} and the documentation of the .NET SDK" : Path;
+
     /// <summary>The documents that these keys stand for.</summary>
-    public IEnumerable<Document> Documents() => Lect.Text.Documents.Read(new() { Path = Path, ValidationPath = ValidationPath, Validation = Validation ?? 0.05, Split = Split, Format = Format, TextColumn = Columns.GetValueOrDefault("text") ?? "text" });
+    public IEnumerable<Document> Documents() => WithSdk ? Files().Concat(Lect.Text.Documents.Read(new())) : Files();
+
+    internal IEnumerable<Document> Files() => Lect.Text.Documents.Read(new() { Path = Path, ValidationPath = ValidationPath, Validation = Validation ?? 0.05, Split = Split, Format = Format, TextColumn = Columns.GetValueOrDefault("text") ?? "text" });
 }
 
 /// <summary>Text to token ids: once a run, kept in its folder.</summary>
@@ -79,15 +94,15 @@ public static class TextData
     {
         var here = System.IO.Path.Combine(folder, "data");
         if (TokenFolder.IsAt(here)) return Open(here);
-        var given = tokenizer.Path ?? (tokenizer.Kind is null && tokenizer.Size is null ? modelPath : null);
+        var given = tokenizer.GivenBy(modelPath);
         if (data.Path is { } prepared && TokenFolder.IsAt(prepared))
         {
-            if ((tokenizer.Kind ?? (object?)tokenizer.Size ?? data.ValidationPath ?? (object?)data.Validation ?? data.Split ?? data.Format) is not null || data.Columns.Count > 0)
-                throw new InvalidDataException($"Found keys of tokenizer (kind, size) or data (validation, split, format, columns) beside the prepared data in {prepared}, which have all that. Expected data.path alone: --set tokenizer=null takes a file's tokenizer keys away.");
+            if (data.WithSdk || (tokenizer.Kind ?? (object?)tokenizer.Size ?? data.ValidationPath ?? (object?)data.Validation ?? data.Split ?? data.Format) is not null || data.Columns.Count > 0)
+                throw new InvalidDataException($"Found keys of tokenizer (kind, size) or data (with_sdk, validation, split, format, columns) beside the prepared data in {prepared}, which have all that. Expected data.path alone: --set tokenizer=null takes a file's tokenizer keys away.");
             return Check(Open(prepared), given);
         }
         var chosen = Chosen(data, tokenizer, given, note);
-        note?.Invoke($"reading {Describe(data)}");
+        note?.Invoke($"reading {data.Describe}");
         return (chosen, Write(here, data, chosen));
     }
 
@@ -102,14 +117,14 @@ public static class TextData
     private static Tokenizer Chosen(TextDataConfig data, TokenizerConfig tokenizer, string? given, Action<string>? note)
     {
         if (given is not null) return Tokenizer.Load(given);
-        note?.Invoke($"learning a tokenizer from {Describe(data)}");
+        note?.Invoke($"learning a tokenizer from {data.Describe}");
         return tokenizer.Train(data.Documents().Where(d => d.Split == CorpusSplit.Train).Select(d => d.Text));
     }
 
     private static TokenFolder Write(string folder, TextDataConfig data, Tokenizer tokenizer)
     {
         tokenizer.Save(folder);
-        return TokenFolder.Write(folder, data.Documents(), tokenizer, Describe(data));
+        return TokenFolder.Write(folder, data.Documents(), tokenizer, data.Describe);
     }
 
     private static (Tokenizer, TokenFolder) Open(string folder) => (Tokenizer.Load(folder), TokenFolder.Open(folder));
@@ -118,5 +133,4 @@ public static class TextData
         given is null || Tokenizer.Load(given).IsSameAs(prepared.Tokenizer) ? prepared
         : throw new InvalidDataException($"Found prepared data of another tokenizer than that of {given}. Expected the same tokenizer: prepare the data again with --tokenizer {given}.");
 
-    private static string Describe(TextDataConfig data) => data.Path ?? "the documentation of the .NET SDK";
 }

@@ -11,9 +11,11 @@ namespace Lect;
 /// <remarks>Owns its state tensors, fp32. Not thread-safe.</remarks>
 public sealed class AdamW : IDisposable
 {
-    // TorchSharp has no binding of the fused optimizer; TorchScript reaches it, with lists of tensors.
+    // TorchSharp has no binding of the fused optimizer; TorchScript reaches it, with lists of tensors. Numbers go in as a tensor: TorchSharp's own Scalar for a number may be
+    // collected while the native side reads it (seen as "Scalar::toLong: Expected false to be true" after some hundred steps).
     private static readonly Lazy<jit.CompilationUnit> s_script = new(() => jit.compile("""
-        def step(ps: List[Tensor], gs: List[Tensor], ms: List[Tensor], vs: List[Tensor], steps: List[Tensor], lr: float, beta1: float, beta2: float, decay: float, eps: float, divisor: Optional[Tensor]):
+        def step(ps: List[Tensor], gs: List[Tensor], ms: List[Tensor], vs: List[Tensor], steps: List[Tensor], numbers: Tensor, divisor: Optional[Tensor]):
+            lr, beta1, beta2, decay, eps = float(numbers[0]), float(numbers[1]), float(numbers[2]), float(numbers[3]), float(numbers[4])
             none: List[Tensor] = []
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(ps, gs, ms, vs, none, steps, lr=lr, beta1=beta1, beta2=beta2, weight_decay=decay, eps=eps, amsgrad=False, maximize=False, grad_scale=divisor, found_inf=None)
@@ -69,7 +71,7 @@ public sealed class AdamW : IDisposable
         {
             var names = group.Select(p => p.Name).ToArray();
             s_script.Value.invoke("step", group.Select(p => p.Parameter).ToArray(), group.Select(p => p.Parameter.grad!).ToArray(), names.Select(n => state[n].M).ToArray(), names.Select(n => state[n].V).ToArray(),
-                names.Select(n => state[n].Step).ToArray(), rate, beta1, beta2, group.Key ? decay : 0.0, epsilon, divisor!);
+                names.Select(n => state[n].Step).ToArray(), tensor(new[] { rate, beta1, beta2, group.Key ? decay : 0.0, epsilon }), divisor!);
         }
         return norm;
     }

@@ -16,6 +16,8 @@ public sealed record Training<TBatch>
     public required Func<long, IReadOnlyList<TBatch>> Batches { get; init; }
     /// <summary>How many labels of a micro-batch count: micro-batches are averaged by them.</summary>
     public required Func<TBatch, long> Labels { get; init; }
+    /// <summary>Tokens of a micro-batch that are read, for the speed; null: as many as labels.</summary>
+    public Func<TBatch, long>? Tokens { get; init; }
     /// <summary>scale * the sum of a micro-batch's losses, a scalar.</summary>
     public required Func<TBatch, double, Tensor> Loss { get; init; }
     /// <summary>Figures of the validation split by name, the one that decides first; null: no evaluation.</summary>
@@ -156,8 +158,9 @@ public static class TrainLoop
             training.SumGradients?.Invoke(optimizer.Gradients());
             var rate = rates.At(state.Step);
             var norm = optimizer.Step(rate, config.Clip > 0 ? config.Clip : double.PositiveInfinity);
-            state = state with { Step = state.Step + 1, Tokens = state.Tokens + labels };
-            tokensSince += labels;
+            var tokens = training.Tokens is { } count ? batches.Sum(count) : labels;
+            state = state with { Step = state.Step + 1, Tokens = state.Tokens + tokens };
+            tokensSince += tokens;
             return (loss, norm, rate);
         }
 

@@ -138,51 +138,17 @@ public sealed record PairBatch(IReadOnlyList<int[]> Source, IReadOnlyList<int[]>
     public long LabelCount => Target.Sum(t => (long)t.Length);
 }
 
-/// <summary>Batches by length: each epoch the pairs are shuffled, sorted within pools of a hundred batches, cut, and the batches shuffled. A function of (seed, step).</summary>
+/// <summary>Batches of pairs of about the same length: <paramref name="batchSize"/> pairs, or as many as <paramref name="batchTokens"/> hold (rows times the longest).</summary>
 internal sealed class PairBatches(IReadOnlyList<IdPair> pairs, int batchSize, int? batchTokens, long seed)
 {
-    private const int BatchesAPool = 100;
-    private (long Number, List<PairBatch> Batches, long First) epoch = (-1, [], 0);
+    private readonly LengthBatches<IdPair> batches = new(_ => pairs, p => (p.Target.Length, p.Source.Length), (batch, next) => batchTokens is { } most ? (batch.Count + 1) * Math.Max(next.Target.Length, Math.Max(next.Source.Length, batch.Max(p => p.Source.Length))) > most : batch.Count == batchSize, Math.Max(1, batchSize) * 100, seed, "pairs");
 
     /// <summary>Steps of some epochs, as the first ones count them.</summary>
-    public long StepsOf(double epochs)
-    {
-        long steps = 0;
-        for (long e = 0; e < (long)epochs; e++) steps += Cut(e).Count;
-        return steps + (long)Math.Ceiling((epochs - Math.Floor(epochs)) * Cut((long)epochs).Count);
-    }
+    public long StepsOf(double epochs) => batches.StepsOf(epochs);
 
     public PairBatch At(long step)
     {
-        if (epoch.Number < 0 || step < epoch.First) epoch = (0, Cut(0), 0);
-        while (step >= epoch.First + epoch.Batches.Count) epoch = (epoch.Number + 1, Cut(epoch.Number + 1), epoch.First + epoch.Batches.Count);
-        return epoch.Batches[(int)(step - epoch.First)];
-    }
-
-    private List<PairBatch> Cut(long number)
-    {
-        var random = Seeds.Random(seed, "pairs", number);
-        var order = Enumerable.Range(0, pairs.Count).ToArray();
-        random.Shuffle(order);
-        var batches = new List<PairBatch>();
-        foreach (var pool in order.Chunk(Math.Max(1, batchSize) * BatchesAPool))
-        {
-            var batch = new List<IdPair>();
-            foreach (var pair in pool.Select(i => pairs[i]).OrderBy(p => p.Target.Length).ThenBy(p => p.Source.Length))
-            {
-                if (batch.Count > 0 && (batchTokens is { } most ? (batch.Count + 1) * Math.Max(pair.Target.Length, Math.Max(pair.Source.Length, batch.Max(p => p.Source.Length))) > most : batch.Count == batchSize)) Add(batch);
-                batch.Add(pair);
-            }
-            if (batch.Count > 0) Add(batch);
-        }
-        var mixed = batches.ToArray();
-        random.Shuffle(mixed);
-        return [.. mixed];
-
-        void Add(List<IdPair> batch)
-        {
-            batches.Add(new([.. batch.Select(p => p.Source)], [.. batch.Select(p => p.Target)]));
-            batch.Clear();
-        }
+        var batch = batches.At(step);
+        return new([.. batch.Select(p => p.Source)], [.. batch.Select(p => p.Target)]);
     }
 }

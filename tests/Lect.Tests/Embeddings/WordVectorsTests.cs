@@ -77,7 +77,7 @@ public sealed class WordVectorsTests
     }
 
     [Fact]
-    public void Ranks_share_ties() => Assert.Equal([3.5, 1, 3.5, 2, 5], WordSimilarity.Ranks([4, 1, 4, 2, 9]));
+    public void Ranks_share_ties() => Assert.Equal([3.5, 1, 3.5, 2, 5], Correlations.Ranks([4, 1, 4, 2, 9]));
 
     [Fact]
     public void An_unknown_word_gets_the_nearest_spelling_proposed()

@@ -1,0 +1,66 @@
+using Lect.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>Token ids of one or two texts with the special tokens around them.</summary>
+/// <param name="Ids">Token ids.</param>
+/// <param name="Types">0 for the first text, 1 for the second; null: all of the first.</param>
+public readonly record struct EncoderRow(int[] Ids, int[]? Types = null)
+{
+    /// <summary>Checks that a model can read the row.</summary>
+    /// <exception cref="InvalidDataException">No ids, too many, one outside the vocabulary, or types that are not as many or too high.</exception>
+    internal void Check(ISequenceClassifier model, int typeCount)
+    {
+        if (Ids.Length == 0 || Ids.Length > model.ContextLength) throw new InvalidDataException($"Found {Ids.Length} tokens. Expected 1 to {model.ContextLength}, the model's positions. Shorten the text.");
+        Vocabulary.Check(Ids, model.VocabularySize);
+        if (Types is null || typeCount == 0) return;
+        if (Types.Length != Ids.Length) throw new InvalidDataException($"Found {Types.Length} token_type_ids for {Ids.Length} ids. Expected as many.");
+        if (Types.FirstOrDefault(t => t < 0 || t >= typeCount, -1) is >= 0 and var type) throw new InvalidDataException($"Found the token type {type}. Expected 0 to {typeCount - 1}.");
+    }
+}
+
+/// <summary>Rows padded on the right to the longest.</summary>
+internal sealed class EncoderBatch
+{
+    private readonly long[] ids, real, types;
+
+    /// <param name="rows">At least one.</param>
+    /// <param name="padId">What fills.</param>
+    public EncoderBatch(IReadOnlyList<EncoderRow> rows, int padId)
+    {
+        (Rows, Length) = (rows.Count, rows.Max(r => r.Ids.Length));
+        (ids, real, types) = (new long[Rows * Length], new long[Rows * Length], new long[Rows * Length]);
+        Array.Fill(ids, padId);
+        for (var r = 0; r < Rows; r++)
+            for (var t = 0; t < rows[r].Ids.Length; t++)
+                (ids[r * Length + t], real[r * Length + t], types[r * Length + t]) = (rows[r].Ids[t], 1, rows[r].Types?[t] ?? 0);
+    }
+
+    /// <summary>B.</summary>
+    public int Rows { get; }
+
+    /// <summary>T.</summary>
+    public int Length { get; }
+
+    /// <summary>Tokens that are no padding.</summary>
+    public long Tokens => real.Sum();
+
+    /// <summary>Final activations [B, T, C]; the caller owns them.</summary>
+    public Tensor Hidden(EncoderModel model)
+    {
+        using var scope = NewDisposeScope();
+        var device = model.Embeddings.device;
+        Tensor Matrix(long[] values) => tensor(values, Rows, Length, device: device);
+        return model.Hidden(Matrix(ids), Matrix(real), model.TypeCount > 1 ? Matrix(types) : null).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The share of padding in rows that are computed together.</summary>
+    public static double Padding(IEnumerable<IReadOnlyList<int>> batches)
+    {
+        var (all, real) = (0L, 0L);
+        foreach (var lengths in batches) (all, real) = (all + (long)lengths.Count * lengths.Max(), real + lengths.Sum(l => (long)l));
+        return all == 0 ? 0 : 1 - (double)real / all;
+    }
+}
