@@ -36,7 +36,7 @@ public static class EntityMetrics
         for (var i = 0; i <= tags.Count; i++)
         {
             var (letter, type) = i == tags.Count ? ('O', "_") : Parts(tags[i], suffix, fromEnd: suffix);
-            if (before is not ('O' or '.') && (before is 'E' or 'S' || letter is 'B' or 'S' or 'O' || typeBefore != type)) entities.Add(new(typeBefore, first, i - 1));
+            if (before is not ('O' or '.') && (before is 'E' or 'S' || (before is 'B' or 'I' && letter is 'B' or 'S' or 'O') || typeBefore != type)) entities.Add(new(typeBefore, first, i - 1));
             if (letter is 'B' or 'S' || (letter is 'E' or 'I' && before is 'E' or 'S' or 'O') || (letter is not ('O' or '.') && typeBefore != type)) first = i;
             (before, typeBefore) = (letter, type);
         }
