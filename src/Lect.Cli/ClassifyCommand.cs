@@ -9,21 +9,24 @@ internal static class ClassifyCommand
 {
     public static Command Create()
     {
-        var modelOption = Screen.Model();
-        var device = Screen.Device();
-        var command = new Command("classify", "Put a label on a text. Example: lect classify --model my-classifier \"What a film!\"") { modelOption, device };
+        var (modelOption, device, batch) = (Screen.Model(), Screen.Device(), Screen.BatchSize());
+        var pair = new Option<string?>("--pair") { Description = "The second text, for a model of pairs" };
+        var command = new Command("classify", "Put a label on a text. Example: lect classify --model my-classifier \"What a film!\"") { modelOption, device, pair, batch };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
         {
             using var model = TextClassifier.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
-            return lines.Run(parsed, (line, _) => Answer(model, line), Show);
+            return lines.Run(parsed, parsed.GetValue(batch), batch =>
+            {
+                var found = model.Classify([.. batch.Select(l => JsonLines.Row(l.Json, (text, second) => model.Encode(text, second ?? parsed.GetValue(pair))))]);
+                return [.. found.Zip(batch, (f, line) => Answer(f, line.Json))];
+            }, Show);
         });
         return command;
     }
 
-    private static JsonObject Answer(TextClassifier model, JsonObject line)
+    private static JsonObject Answer(Classified found, JsonObject line)
     {
-        var found = model.Classify(JsonLines.Ids(line, "text", text => model.Encode(text, (string?)line["text_pair"])));
         var answer = found.Label is null ? new JsonObject { ["score"] = found.Logits[0] }
             : new() { ["label"] = found.Label, ["scores"] = new JsonObject(found.Scores.Select(s => KeyValuePair.Create(s.Label, (JsonNode?)s.Probability))) };
         answer["logits"] = JsonLines.Array(found.Logits);

@@ -5,10 +5,10 @@ using Lect.Text;
 
 namespace Lect;
 
-/// <summary>lect evaluate perplexity|analogies|similarity|bleu|chrf|ter|translation: figures of models and of their answers.</summary>
+/// <summary>lect evaluate perplexity|analogies|similarity|bleu|chrf|ter|translation|glue|ner|squad: figures of models and of their answers.</summary>
 internal static class EvaluateCommands
 {
-    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), AnalogiesCommand(), SimilarityCommand(), TranslationMetricCommands.Bleu(), TranslationMetricCommands.ChrF(), TranslationMetricCommands.Ter(), TranslationCommand() };
+    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), AnalogiesCommand(), SimilarityCommand(), TranslationMetricCommands.Bleu(), TranslationMetricCommands.ChrF(), TranslationMetricCommands.Ter(), TranslationCommand(), TaskMetricCommands.Glue(), TaskMetricCommands.Ner(), TaskMetricCommands.Squad() };
 
     private static Command PerplexityCommand()
     {

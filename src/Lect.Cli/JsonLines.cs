@@ -87,6 +87,11 @@ internal sealed class JsonLines
         : line[key] is JsonValue value ? encode((string)value!)
         : throw new InvalidDataException($"found neither \"{key}\" nor \"ids\".");
 
+    /// <summary>An encoder's row of a line: its "ids" with their "token_type_ids" as they are, else its "text" with its "text_pair".</summary>
+    public static EncoderRow Row(JsonObject line, Func<string, string?, EncoderRow> encode, string key = "text", string pair = "text_pair") => line["ids"] is JsonArray ids
+        ? new([.. ids.Select(i => (int)i!)], line["token_type_ids"] is JsonArray types ? [.. types.Select(t => (int)t!)] : null)
+        : line[key] is JsonValue text ? encode((string)text!, (string?)line[pair]) : throw new InvalidDataException($"found neither \"{key}\" nor \"ids\".");
+
     /// <summary>The line's "id" goes with its answer.</summary>
     public static JsonObject Echo(JsonObject line, JsonObject answer)
     {

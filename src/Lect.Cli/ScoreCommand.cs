@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json.Nodes;
+using Lect.Models;
 
 namespace Lect;
 
@@ -11,7 +12,8 @@ internal static class ScoreCommand
     {
         var modelOption = Screen.Model();
         var device = Screen.Device();
-        var command = new Command("score", "Log-probability of each token of a text. Example: lect score --model gpt2 \"The cat sat on the mat\"") { modelOption, device };
+        var mask = new Option<int?>("--mask-id") { Description = "Id of the mask token of a masked model without tokenizer" };
+        var command = new Command("score", "Log-probability of each token of a text; masked models: each token masked in turn. Example: lect score --model gpt2 \"The cat sat on the mat\"") { modelOption, device, mask };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
         {
@@ -20,6 +22,12 @@ internal static class ScoreCommand
                 using var translator = Translator.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
                 return lines.Run(parsed, (line, _) => Answer(translator, line), Show);
             }
+            if (ModelFolder.IsEncoder(parsed.GetValue(modelOption)!))
+            {
+                using var masked = MaskedLanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
+                return lines.Run(parsed, (line, _) => Answer(line, masked.Score(JsonLines.Row(line, masked.Encode), parsed.GetValue(mask))), Show);
+            }
+            if (parsed.GetValue(mask) is not null) throw new InvalidDataException("Found --mask-id with a decoder. Expected it with a masked model.");
             using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
             return lines.Run(parsed, (line, _) => Answer(model, line), Show);
         });

@@ -15,6 +15,13 @@ internal static class Screen
 
     public static Option<string> Device() => new("--device") { Description = "auto, cpu, cuda, cuda:N or mps", DefaultValueFactory = _ => "auto" };
 
+    public static Option<int> BatchSize()
+    {
+        var option = new Option<int>("--batch-size") { Description = "Lines read and answered together", DefaultValueFactory = _ => 32 };
+        option.Validators.Add(found => { if (found.Tokens.Count > 0 && found.GetValueOrDefault<int>() < 1) found.AddError("Found a --batch-size below 1."); });
+        return option;
+    }
+
     public static Option<string[]> Sets() => new("--set") { Description = "key=value, wins over the file: --set train.lr=1e-3 data.path=my.txt", AllowMultipleArgumentsPerToken = true };
 
     /// <summary>A run file by its path, or one of those that come with the tool.</summary>

@@ -74,14 +74,14 @@ internal static class TokenizerCommands
         var command = new Command("train", "Learn a vocabulary. Example: lect tokenizer train --size 8000 --out my-tokenizer");
         var input = new Option<string[]>("--input") { Description = "Text files, one document a line; by default the documentation of the .NET SDK (its training split)", AllowMultipleArgumentsPerToken = true };
         var size = new Option<int>("--size") { Description = "Number of tokens", DefaultValueFactory = _ => 8000 };
-        var kind = new Option<string>("--kind") { Description = "bpe (bytes), unigram, char or word", DefaultValueFactory = _ => "bpe" };
+        var kind = new Option<string>("--kind") { Description = "bpe (bytes), wordpiece (lower case), unigram, char or word", DefaultValueFactory = _ => "bpe" };
         var output = new Option<string>("--out") { Description = "Folder to write", Required = true };
         foreach (var option in (Option[])[input, size, kind, output]) command.Add(option);
         command.SetAction(int (parsed) =>
         {
             var corpus = parsed.GetValue(input) is { Length: > 0 } ? null : SdkCorpus.Splits();
             var texts = corpus is null ? Lines(parsed.GetValue(input)!) : corpus[CorpusSplit.Train].Select(t => t.Text + "\n");
-            if (parsed.GetValue(kind) is not ("bpe" or "unigram" or "char" or "word")) throw new InvalidDataException($"Found --kind {parsed.GetValue(kind)}. Expected bpe, unigram, char or word.");
+            if (parsed.GetValue(kind) is not ("bpe" or "wordpiece" or "unigram" or "char" or "word")) throw new InvalidDataException($"Found --kind {parsed.GetValue(kind)}. Expected bpe, wordpiece, unigram, char or word.");
             var tokenizer = new TokenizerConfig { Kind = parsed.GetValue(kind), Size = parsed.GetValue(size) }.Train(texts);
             tokenizer.Save(parsed.GetValue(output)!);
             Report(tokenizer, parsed.GetValue(output)!, heldOut: corpus is null ? null : [.. corpus[CorpusSplit.Validation]]);

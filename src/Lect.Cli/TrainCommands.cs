@@ -2,7 +2,7 @@ using System.CommandLine;
 
 namespace Lect;
 
-/// <summary>lect train word2vec|glove|seq2seq|transformer|gpt: the verbs that train, one recipe each.</summary>
+/// <summary>lect train and lect finetune: the verbs that train, one recipe each.</summary>
 internal static class TrainCommands
 {
     public static Command Create() => new("train", "Train a model from nothing, or go on with one")
@@ -15,10 +15,45 @@ internal static class TrainCommands
         Recipe<PretrainGptConfig>("gpt", "Generative pre-training of a decoder. Example: lect train gpt -c configs/gpt/sdk-small.yaml --out runs/gpt", PretrainGpt.Run),
     };
 
+    public static Command Finetune() => new("finetune", "Teach a pre-trained encoder a task")
+    {
+        Task("classify", "Labels or numbers of texts. Example: lect finetune classify -c configs/bert/sst2.yaml --set model.path=runs/bert data.path=train.tsv --out runs/sst2"),
+        Task("pairs", "Labels or numbers of pairs of texts. Example: lect finetune pairs --set model.path=runs/bert data.path=train.jsonl --out runs/pairs"),
+        Task("choice", "Which of several texts follows. Example: lect finetune choice --set model.path=runs/bert data.path=swag.csv --out runs/swag"),
+        Task("qa", "Answers in texts. Example: lect finetune qa --set model.path=runs/bert data.path=train-v1.1.json data.validation_path=dev-v1.1.json --out runs/squad"),
+        Task("tag", "Tags of words. Example: lect finetune tag --set model.path=runs/bert data.path=train.conll --out runs/ner"),
+    };
+
+    private static Command Task(string kind, string description)
+    {
+        var seeds = new Option<int>("--seeds") { Description = "So many runs that differ in their seeds alone, in folders seed-N: mean and deviation of their figures", DefaultValueFactory = _ => 1 };
+        var command = Recipe<FinetuneConfig>(kind, description + ". Without data: examples of the SDK's documentation", (parsed, config, folder, report, note, stop) =>
+        {
+            config = Named(config, config.Recipe, kind, "finetune", c => c with { Recipe = kind });
+            if (parsed.GetValue(seeds) == 1)
+            {
+                Lect.Finetune.Run(config, folder, report, note, stop);
+                return $"done: model in {folder}\nNext: lect {s_next[kind]} --model {folder} …";
+            }
+            var summary = Lect.Finetune.RunSeeds(config, parsed.GetValue(seeds), folder, report, note, stop);
+            return $"done: {parsed.GetValue(seeds)} seeds, best evaluation of each: " + string.Join("  ", summary.Where(f => !f.Name.StartsWith("last/", StringComparison.Ordinal)).Select(f => FormattableString.Invariant($"{f.Name} {f.Mean:0.0000} ± {f.Deviation:0.0000}"))) + $"\nAll of them: {Path.Combine(folder, "seeds.json")}";
+        });
+        command.Add(seeds);
+        return command;
+    }
+
+    private static readonly Dictionary<string, string> s_next = new(StringComparer.Ordinal) { ["classify"] = "classify", ["pairs"] = "classify", ["choice"] = "choose", ["qa"] = "answer", ["tag"] = "tag" };
+
+    private static T Named<T>(T config, string? found, string recipe, string verb, Func<T, T> name) => found is null or "" || found == recipe ? name(config)
+        : throw new InvalidDataException($"The run file cannot be honoured: recipe = '{found}': this file is for another verb than lect {verb} {recipe}.");
+
     /// <summary>Runs a recipe in a folder: settings, folder, what to tell of metrics and of the rest, when to stop.</summary>
     private delegate RunState Runner<TConfig>(TConfig config, string folder, Action<TrainEvent>? report, Action<string>? note, CancellationToken stop);
 
-    private static Command Recipe<TConfig>(string name, string description, Runner<TConfig> run) where TConfig : IRecipeConfig, new()
+    private static Command Recipe<TConfig>(string name, string description, Runner<TConfig> run) where TConfig : IRecipeConfig, new() =>
+        Recipe<TConfig>(name, description, (_, config, folder, report, note, stop) => Summary(run(config, folder, report, note, stop), folder, name));
+
+    private static Command Recipe<TConfig>(string name, string description, Func<ParseResult, TConfig, string, Action<TrainEvent>?, Action<string>?, CancellationToken, string> run) where TConfig : IRecipeConfig, new()
     {
         var (config, output, sets, json) = Options();
         var resume = new Option<bool>("--resume") { Description = "Go on with the run in --out from its last checkpoint" };
@@ -29,15 +64,13 @@ internal static class TrainCommands
             var settings = Settings<TConfig>(parsed.GetValue(config), folder, parsed.GetValue(sets) ?? [], parsed.GetValue(resume));
             using var stop = new StopSignals();
             using var progress = new Progress();
-            var done = run(settings, folder, Report(progress, parsed.GetValue(json)), progress.Note, stop.Token);
-            progress.Note(Summary(done, folder, name));
+            progress.Note(run(parsed, settings, folder, Report(progress, parsed.GetValue(json)), progress.Note, stop.Token));
             return 0;
         });
         return command;
     }
 
-    private static Runner<TrainSeq2SeqConfig> Pairs(string recipe) => (config, folder, report, note, stop) => TrainSeq2Seq.Run(config.Recipe is null or "" || config.Recipe == recipe ? config with { Recipe = recipe }
-        : throw new InvalidDataException($"The run file cannot be honoured: recipe = '{config.Recipe}': this file is for another verb than lect train {recipe}."), folder, report, note, stop);
+    private static Runner<TrainSeq2SeqConfig> Pairs(string recipe) => (config, folder, report, note, stop) => TrainSeq2Seq.Run(Named(config, config.Recipe, recipe, "train", c => c with { Recipe = recipe }), folder, report, note, stop);
 
     /// <summary>Trains word vectors, which cannot be resumed.</summary>
     private delegate void VectorRunner<TConfig>(TConfig config, string folder, Action<TrainEvent>? report, Action<string>? note, CancellationToken stop);
@@ -78,5 +111,5 @@ internal static class TrainCommands
     }
 
     private static string Summary(RunState state, string folder, string recipe) => $"done: {state.Step} steps, {state.Tokens:N0} tokens; "
-        + (state.BestStep >= 0 ? FormattableString.Invariant($"best validation {(state.Best < 0 ? $"BLEU {-state.Best:0.00}" : $"loss {state.Best:0.0000}")} at step {state.BestStep}; ") : "") + $"model in {folder}\nNext: " + (recipe == "gpt" ? $"lect generate --model {folder} --temperature 0.8 \"The \"" : $"lect translate --model {folder} TEXT");
+        + (state.BestStep >= 0 ? FormattableString.Invariant($"best validation {(state.Best < 0 ? $"BLEU {-state.Best:0.00}" : $"loss {state.Best:0.0000}")} at step {state.BestStep}; ") : "") + $"model in {folder}\nNext: " + recipe switch { "gpt" => $"lect generate --model {folder} --temperature 0.8 \"The \"", "bert" => $"lect fill-mask --model {folder} \"returns the [MASK] of items\"", _ => $"lect translate --model {folder} TEXT" };
 }

@@ -63,18 +63,32 @@ internal static class VectorCommands
 
     public static Command Embed()
     {
-        var vectorsOption = Vectors();
+        var vectorsOption = new Option<string?>("--vectors") { Description = Vectors().Description };
+        var modelOption = new Option<string?>("--model") { Description = "Model folder of an encoder instead: the mean of its final activations" };
         var sif = new Option<bool>("--sif") { Description = "Weigh the words of a text: the more frequent, the less (smooth inverse frequency)" };
-        var command = new Command("embed", "The vector of a word or of a text. Example: lect embed --vectors runs/words \"returns the number of items\"") { vectorsOption, sif };
+        var (device, batch) = (Screen.Device(), Screen.BatchSize());
+        var command = new Command("embed", "The vector of a word or of a text. Example: lect embed --vectors runs/words \"returns the number of items\"") { vectorsOption, modelOption, sif, device, batch };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
         {
+            if (parsed.GetValue(vectorsOption) is null == parsed.GetValue(modelOption) is null) throw new InvalidDataException("Found neither or both of --vectors and --model. Expected one of them.");
+            if (parsed.GetValue(modelOption) is { } folder)
+            {
+                if (parsed.GetValue(sif)) throw new InvalidDataException("Found --sif with --model. Expected it with --vectors.");
+                using var model = TextEmbedder.Load(folder, parsed.GetValue(device)!);
+                return lines.Run(parsed, parsed.GetValue(batch), batch =>
+                {
+                    var found = model.Embed([.. batch.Select(l => JsonLines.Row(l.Json, model.Encode))]);
+                    return [.. found.Zip(batch, (vector, line) => JsonLines.Echo(line.Json, new() { ["embedding"] = JsonLines.Array(vector) }))];
+                }, ShowVector);
+            }
             using var vectors = Read(parsed.GetValue(vectorsOption)!);
-            return lines.Run(parsed, (line, _) => JsonLines.Echo(line, new() { ["embedding"] = JsonLines.Array(line["word"] is null ? vectors.Embed(Text(line, "text"), parsed.GetValue(sif)) : vectors.Vector(Text(line, "word"))) }),
-                o => string.Join(' ', o["embedding"]!.AsArray().Select(x => ((float)x!).ToString("0.######", CultureInfo.InvariantCulture))));
+            return lines.Run(parsed, (line, _) => JsonLines.Echo(line, new() { ["embedding"] = JsonLines.Array(line["word"] is null ? vectors.Embed(Text(line, "text"), parsed.GetValue(sif)) : vectors.Vector(Text(line, "word"))) }), ShowVector);
         });
         return command;
     }
+
+    private static string ShowVector(JsonObject answer) => string.Join(' ', answer["embedding"]!.AsArray().Select(x => ((float)x!).ToString("0.######", CultureInfo.InvariantCulture)));
 
     public static Command Map()
     {

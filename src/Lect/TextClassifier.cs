@@ -28,22 +28,32 @@ public sealed class TextClassifier : IDisposable
 
     /// <summary>Ids of a text, or of a pair with the tokenizer's separator.</summary>
     /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>
-    public int[] Encode(string text, string? pair = null) => (Tokenizer ?? throw Tokenizer.Missing()).Encode(text, pair).Ids;
+    public EncoderRow Encode(string text, string? pair = null) => (Tokenizer ?? throw Tokenizer.Missing()).Encode(text, pair) is var encoded ? new(encoded.Ids, encoded.TypeIds) : default;
 
     /// <summary>Classifies one sequence.</summary>
+    /// <inheritdoc cref="Classify(IReadOnlyList{EncoderRow})"/>
+    public Classified Classify(EncoderRow row) => Classify([row])[0];
+
+    /// <summary>Classifies sequences; they are padded to one length, which changes nothing.</summary>
     /// <exception cref="InvalidDataException">No ids, too many for the model, or one outside the vocabulary.</exception>
-    public Classified Classify(int[] ids)
+    public IReadOnlyList<Classified> Classify(IReadOnlyList<EncoderRow> rows)
     {
-        if (ids.Length == 0 || ids.Length > Model.ContextLength) throw new InvalidDataException($"Found {ids.Length} tokens. Expected 1 to {Model.ContextLength}, the model's positions. Shorten the text.");
-        Vocabulary.Check(ids, Model.VocabularySize);
+        var encoder = Model as EncoderModel;
+        foreach (var row in rows) row.Check(Model, encoder?.TypeCount ?? 0);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var logits = Model.Scores(tensor(ids.Select(i => (long)i).ToArray(), 1, ids.Length)).squeeze(0).to(ScalarType.Float64).cpu();
-        var values = logits.data<double>().ToArray();
-        if (values.Length == 1) return new(null, [("score", values[0])], values);
-        var probs = logits.softmax(0).data<double>().ToArray();
-        var scores = Model.Labels.Zip(probs).ToList();
-        return new(scores.MaxBy(s => s.Second).First, scores, values);
+        if (encoder is not null) return Classified(encoder.Output(new EncoderBatch(rows, encoder.PadId).Hidden(encoder)));
+        return [.. rows.SelectMany(row => Classified(Model.Scores(tensor(row.Ids.Select(i => (long)i).ToArray(), 1, row.Ids.Length))))];   // a decoder knows padding by its id
+    }
+
+    private List<Classified> Classified(Tensor logits_BL) => [.. logits_BL.to(ScalarType.Float64).cpu().contiguous().data<double>().ToArray().Chunk((int)logits_BL.shape[1]).Select(Answer)];
+
+    private Classified Answer(double[] logits)
+    {
+        if (logits.Length == 1) return new(null, [("score", logits[0])], logits);
+        var exps = logits.Select(l => Math.Exp(l - logits.Max())).ToList();
+        var scores = Model.Labels.Zip(exps.Select(e => e / exps.Sum())).ToList();
+        return new(scores.MaxBy(s => s.Second).First, scores, logits);
     }
 
     /// <inheritdoc/>

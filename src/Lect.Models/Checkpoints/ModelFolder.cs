@@ -68,6 +68,9 @@ public static class ModelFolder
     /// <summary>The <c>model_type</c> of each encoder.</summary>
     public static IReadOnlyList<string> Encoders { get; } = ["bert", "roberta", "distilbert"];
 
+    /// <summary>Whether a folder holds an encoder.</summary>
+    public static bool IsEncoder(string folder) => Path.Combine(folder, "config.json") is var path && File.Exists(path) && Encoders.Contains((string?)ModelConfig.ReadFile(path)["model_type"]);
+
     /// <summary>An encoder of a configuration with a head, without weights.</summary>
     /// <inheritdoc cref="Create"/>
     public static EncoderModel CreateEncoder(JsonObject config, EncoderHead head, Device? device = null, string source = "config.json")

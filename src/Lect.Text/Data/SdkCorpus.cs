@@ -14,12 +14,19 @@ public enum CorpusSplit
     Test,
 }
 
+/// <summary>A stretch of text that the documentation's markup marks.</summary>
+/// <param name="Start">Its first character.</param>
+/// <param name="End">The one behind its last.</param>
+/// <param name="Kind">TYPE, MEMBER (references), PARAM, KEYWORD (langword) or CODE.</param>
+public readonly record struct SdkMark(int Start, int End, string Kind);
+
 /// <summary>One text of the SDK corpus: a summary, remark, parameter, … of one or more members.</summary>
 /// <param name="Member">The first member it stands at, as the documentation names it (<c>M:System.String.Trim</c>).</param>
 /// <param name="Kind">The element: summary, remarks, param, returns, exception, …</param>
 /// <param name="Subject">What a param or exception is about; null elsewhere.</param>
 /// <param name="Text">The text without markup.</param>
-public sealed record SdkText(string Member, string Kind, string? Subject, string Text)
+/// <param name="Marks">What the markup said of stretches of the text; null: nothing.</param>
+public sealed record SdkText(string Member, string Kind, string? Subject, string Text, IReadOnlyList<SdkMark>? Marks = null)
 {
     /// <summary>The member as people write it: <c>String.Trim</c>.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
@@ -58,7 +65,7 @@ public static class SdkCorpus
     private static string CacheName(List<string> files)
     {
         var hash = Fnv1a(string.Join('\n', files.Select(f => $"{f}:{new FileInfo(f).Length}")));
-        return $"sdk-{Path.GetFileName(Path.GetDirectoryName(Path.GetDirectoryName(Path.GetDirectoryName(files[0]))))}-{hash:x16}-members-1";   // the last number counts the ways in which texts were made of markup
+        return $"sdk-{Path.GetFileName(Path.GetDirectoryName(Path.GetDirectoryName(Path.GetDirectoryName(files[0]))))}-{hash:x16}-members-2";   // the last number counts the ways in which texts were made of markup
     }
 
     /// <summary>All texts by their split; the corpus is read once.</summary>
@@ -116,14 +123,14 @@ public static class SdkCorpus
     private static void Add(List<SdkText> texts, string member, XmlReader reader)
     {
         var (kind, subject) = (reader.Name, reader.GetAttribute("name") ?? (reader.GetAttribute("cref") is { } cref ? Name(cref) : null));
-        var text = Flatten(reader);
-        if (text.Length > 0) texts.Add(new(member, kind, subject, text));
+        var (text, marks) = Flatten(reader);
+        if (text.Length > 0) texts.Add(new(member, kind, subject, text, marks.Count > 0 ? marks : null));
     }
 
-    // The text of an element: references by their short names, paragraphs as lines, other white space as one space.
-    private static string Flatten(XmlReader reader)
+    // The text of an element: references by their short names, paragraphs as lines, other white space as one space; and where the markup was.
+    private static (string Text, List<SdkMark> Marks) Flatten(XmlReader reader)
     {
-        var text = new StringBuilder();
+        var (text, marks, code) = (new StringBuilder(), new List<SdkMark>(), -1);
         for (var end = reader.Depth; reader.Read() && reader.Depth > end;)
             switch (reader.NodeType)
             {
@@ -134,11 +141,26 @@ public static class SdkCorpus
                     if (text.Length > 0 && text[^1] != '\n') { while (text[^1] == ' ') text.Length--; text.Append('\n'); }
                     break;
                 case XmlNodeType.Element when reader.IsEmptyElement:
+                    var start = text.Length;
                     text.Append(reader.GetAttribute("langword") ?? reader.GetAttribute("name") ?? (reader.GetAttribute("cref") is { } cref ? Name(cref) : reader.GetAttribute("href")));
+                    if (text.Length > start && MarkOf(reader) is { } mark) marks.Add(new(start, text.Length, mark));
+                    break;
+                case XmlNodeType.Element when reader.Name is "c" or "code":
+                    code = text.Length;
+                    break;
+                case XmlNodeType.EndElement when reader.Name is "c" or "code" && code >= 0:
+                    if (text.Length > code) marks.Add(new(code, text.Length, "CODE"));
+                    code = -1;
                     break;
             }
-        return text.ToString().Trim();
+        var whole = text.ToString();
+        var (front, trimmed) = (whole.Length - whole.TrimStart().Length, whole.Trim());
+        return (trimmed, [.. marks.Select(m => new SdkMark(Math.Max(0, m.Start - front), Math.Min(trimmed.Length, m.End - front), m.Kind)).Where(m => m.End > m.Start)]);
     }
+
+    private static string? MarkOf(XmlReader reader) => reader.GetAttribute("langword") is not null ? "KEYWORD"
+        : reader.Name is "paramref" or "typeparamref" ? "PARAM"
+        : reader.GetAttribute("cref") is not { Length: > 2 } cref ? null : cref[0] switch { 'T' => "TYPE", 'M' or 'P' or 'F' or 'E' => "MEMBER", _ => null };
 
     private static void Append(StringBuilder text, string piece)
     {
@@ -155,7 +177,8 @@ public static class SdkCorpus
     }
 
     // M:System.String.Join``1(System.String,…) -> String.Join; T:System.String -> String.
-    internal static string Name(string cref)
+    /// <summary>A reference as people write it: the last two parts of a member, the last one of a type.</summary>
+    public static string Name(string cref)
     {
         var name = cref.Length > 2 && cref[1] == ':' ? cref[2..] : cref;
         var parts = name.Split('(')[0].Split('.');

@@ -26,6 +26,7 @@ public sealed class AdamW : IDisposable
         """));
 
     private readonly List<(string Name, Tensor Parameter)> parameters;
+    private readonly Func<string, double>? rateOf;
     private readonly Dictionary<string, (Tensor M, Tensor V, Tensor Step)> state = new(StringComparer.Ordinal);
     private readonly double beta1, beta2, epsilon, decay;
 
@@ -34,9 +35,10 @@ public sealed class AdamW : IDisposable
     /// <param name="beta1">Decay of the first moment.</param>
     /// <param name="beta2">Decay of the second moment.</param>
     /// <param name="epsilon">Added to the root of the second moment.</param>
-    public AdamW(IEnumerable<(string Name, Tensor Parameter)> parameters, double decay = 0.1, double beta1 = 0.9, double beta2 = 0.95, double epsilon = 1e-8)
+    /// <param name="rateOf">What the learning rate of each parameter is multiplied by; null: 1.</param>
+    public AdamW(IEnumerable<(string Name, Tensor Parameter)> parameters, double decay = 0.1, double beta1 = 0.9, double beta2 = 0.95, double epsilon = 1e-8, Func<string, double>? rateOf = null)
     {
-        (this.parameters, this.decay, this.beta1, this.beta2, this.epsilon) = ([.. parameters], decay, beta1, beta2, epsilon);
+        (this.parameters, this.decay, this.beta1, this.beta2, this.epsilon, this.rateOf) = ([.. parameters], decay, beta1, beta2, epsilon, rateOf);
         using var scope = NewDisposeScope();
         foreach (var (name, p) in this.parameters)
             state[name] = (zeros_like(p).DetachFromDisposeScope(), zeros_like(p).DetachFromDisposeScope(), zeros([]).DetachFromDisposeScope());
@@ -67,11 +69,11 @@ public sealed class AdamW : IDisposable
         if (gradients.Length == 0) return 0;
         var norm = ((Tensor)s_script.Value.invoke("norm", (object)gradients)).Number();
         var divisor = norm + 1e-6 <= clip ? null : tensor((float)((norm + 1e-6) / clip));
-        foreach (var group in parameters.Where(p => p.Parameter.grad is not null).GroupBy(p => p.Parameter.dim() >= 2))
+        foreach (var group in parameters.Where(p => p.Parameter.grad is not null).GroupBy(p => (IsMatrix: p.Parameter.dim() >= 2, Rate: rateOf?.Invoke(p.Name) ?? 1)))
         {
             var names = group.Select(p => p.Name).ToArray();
             s_script.Value.invoke("step", group.Select(p => p.Parameter).ToArray(), group.Select(p => p.Parameter.grad!).ToArray(), names.Select(n => state[n].M).ToArray(), names.Select(n => state[n].V).ToArray(),
-                names.Select(n => state[n].Step).ToArray(), tensor(new[] { rate, beta1, beta2, group.Key ? decay : 0.0, epsilon }), divisor!);
+                names.Select(n => state[n].Step).ToArray(), tensor(new[] { rate * group.Key.Rate, beta1, beta2, group.Key.IsMatrix ? decay : 0.0, epsilon }), divisor!);
         }
         return norm;
     }

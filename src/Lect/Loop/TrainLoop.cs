@@ -26,6 +26,8 @@ public sealed record Training<TBatch>
     public string? HighestOf { get; init; }
     /// <summary>A text to look at after an evaluation.</summary>
     public Func<string>? Sample { get; init; }
+    /// <summary>What the learning rate of each parameter is multiplied by; null: 1. Parameters without <c>requires_grad</c> stay as they are.</summary>
+    public Func<string, double>? RateOf { get; init; }
     /// <summary>Writes the model folder.</summary>
     public required Action<string> Save { get; init; }
     /// <summary>Where gradients are summed over processes before a step; null: there is one process.</summary>
@@ -54,7 +56,7 @@ public static class TrainLoop
     /// <exception cref="ArithmeticException">The loss is no number any more.</exception>
     public static RunState Run<TBatch>(Training<TBatch> training, LoopConfig config, long seed, RunFolder run, Action<TrainEvent>? report = null, CancellationToken stop = default)
     {
-        using var optimizer = new AdamW(training.Model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)), config.WeightDecay, config.Beta1, config.Beta2, config.Epsilon);
+        using var optimizer = new AdamW(training.Model.named_parameters().Where(p => p.parameter.requires_grad).Select(p => (p.name, (Tensor)p.parameter)), config.WeightDecay, config.Beta1, config.Beta2, config.Epsilon, training.RateOf);
         using var events = new EventLog(run);
         return new State<TBatch>(training, config, seed, run, optimizer, events, report).Run(stop);
     }

@@ -20,6 +20,23 @@ public sealed record AttentionView(string Name, IReadOnlyList<string> Queries, I
 /// <summary>What a model attends to, and the page that shows it.</summary>
 public static class AttentionMap
 {
+    /// <summary>The attention of an encoder over a text or a pair of texts.</summary>
+    /// <exception cref="InvalidDataException">No text, or one longer than the positions.</exception>
+    public static IReadOnlyList<AttentionView> Of(EncoderTool encoder, string text, string? pair = null)
+    {
+        var row = encoder.Encode(text, pair);
+        row.Check(encoder.Model, encoder.Model.TypeCount);
+        var sink = new Sink();
+        using (var scope = NewDisposeScope())
+        using (no_grad())
+        {
+            Tensor Matrix(int[] values) => tensor(values.Select(v => (long)v).ToArray(), 1, values.Length, device: encoder.Model.Embeddings.device);
+            encoder.Model.Hidden(Matrix(row.Ids), types_BT: encoder.Model.TypeCount > 1 ? Matrix(row.Types!) : null, sink: sink);
+        }
+        var (tokens, words) = Tokens(row.Ids, encoder.Tokenizer!);
+        return [sink.View("self-attention", l => l >= 0, tokens, tokens, words, words)!];
+    }
+
     /// <summary>The self-attention of a decoder over a text.</summary>
     /// <exception cref="InvalidDataException">No text, or one longer than the context.</exception>
     public static IReadOnlyList<AttentionView> Of(LanguageModel model, string text)
@@ -73,12 +90,12 @@ public static class AttentionMap
     private static (List<string> Tokens, List<int> Words) Tokens(int[] ids, Tokenizer tokenizer)
     {
         var (tokens, words) = (new List<string>(), new List<int>());
-        // A word begins with its space: Ġ in byte-level vocabularies, ▁ in SentencePiece's; without either each token is one.
+        // A word begins with its space: Ġ in byte-level vocabularies, ▁ in SentencePiece's; in WordPiece it goes on with ##.
         char? mark = tokenizer.IsByteLevel ? 'Ġ' : ids.Any(id => tokenizer.TokenOf(id)?.StartsWith('▁') == true) ? '▁' : null;
         foreach (var id in ids)
         {
             var (raw, text) = (tokenizer.TokenOf(id) ?? "?", tokenizer.Decode([id]));
-            var begins = words.Count == 0 || mark is not { } space || tokenizer.IsSpecial(id) || tokenizer.IsSpecial(ids[words.Count - 1]) || raw.StartsWith(space);
+            var begins = words.Count == 0 || tokenizer.IsSpecial(id) || tokenizer.IsSpecial(ids[words.Count - 1]) || (mark is { } space ? raw.StartsWith(space) : !tokenizer.GoesOn(id));
             words.Add(words.Count == 0 ? 0 : words[^1] + (begins ? 1 : 0));
             tokens.Add(text.Trim() is { Length: > 0 } shown ? shown : raw);
         }

@@ -1,0 +1,287 @@
+// Fine-tuning of a pre-trained encoder: Devlin et al. 2019, section 3.2 and appendix A.3.
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Lect.Models;
+using Lect.Text;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>The run file of <c>lect finetune</c>.</summary>
+public sealed record FinetuneConfig : IRecipeConfig
+{
+    /// <summary>The kinds, one verb each.</summary>
+    public static IReadOnlyList<string> Kinds { get; } = ["classify", "pairs", "choice", "qa", "tag"];
+
+    /// <summary>Which kind: <c>classify</c>, <c>pairs</c>, <c>choice</c>, <c>qa</c> or <c>tag</c>.</summary>
+    public string? Recipe { get; init; }
+    /// <summary>Key of all randomness: the new head, dropout, order. <value>1</value></summary>
+    public long Seed { get; init; } = 1;
+    /// <summary>Another tokenizer than the model's own: <c>path</c>.</summary>
+    public TokenizerConfig Tokenizer { get; init; } = new();
+    /// <summary>The examples.</summary>
+    public TaskDataConfig Data { get; init; } = new();
+    /// <summary><c>path</c>: the pre-trained folder; <c>from_nothing: true</c>: the same network with new weights, to see what the pre-training is worth.</summary>
+    [KeysOf(typeof(FinetuneModel))]
+    public Dictionary<string, object?> Model { get; init; } = [];
+    /// <summary>The loop.</summary>
+    public FinetuneTrain Train { get; init; } = new();
+
+    LoopConfig IRecipeConfig.Loop => Train;
+
+    internal string ModelPath => (string)Model["path"]!;
+
+    internal bool FromNothing => Model.GetValueOrDefault("from_nothing") is true;
+
+    /// <summary>Checks everything that can be checked before data are read.</summary>
+    /// <exception cref="InvalidDataException">All faults together.</exception>
+    public FinetuneConfig Validate()
+    {
+        var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
+        if (!Kinds.Contains(Recipe)) faults.Add($"recipe = '{Recipe}': expected {string.Join(", ", Kinds)}");
+        if (Model.GetValueOrDefault("path") is not string { Length: > 0 }) faults.Add("model.path: found none, expected the folder of a pre-trained encoder (--set model.path=runs/bert)");
+        if (Model.GetValueOrDefault("from_nothing") is not (null or bool)) faults.Add($"model.from_nothing = {Model["from_nothing"]}: expected true or false");
+        if ((Tokenizer.Kind ?? (object?)Tokenizer.Size) is not null) faults.Add("tokenizer: found kind or size, expected none: a pre-trained model has its tokenizer (tokenizer.path names another)");
+        if (Data.Task is not null && Recipe is not ("classify" or "pairs")) faults.Add($"data.task = '{Data.Task}': the tasks of GLUE are for lect finetune classify and pairs");
+        if (Data.Regression && Recipe is not ("classify" or "pairs")) faults.Add("data.regression: only classify and pairs have numbers as labels");
+        if (Train.ClassWeights is not null && (Recipe is "qa" or "choice" || Data.IsRegression)) faults.Add("train.class_weights: found without classes");
+        return faults.Count == 0 ? this : throw RunFile.Refused(faults);
+    }
+
+    internal FinetuneConfig WithFullPaths()
+    {
+        static string? Full(string? path) => path is null ? null : Path.GetFullPath(path);
+        return this with { Model = new(Model) { ["path"] = Full(ModelPath) }, Tokenizer = Tokenizer with { Path = Full(Tokenizer.Path) }, Data = Data with { Path = Full(Data.Path), ValidationPath = Full(Data.ValidationPath) } };
+    }
+}
+
+/// <summary>The keys of <c>model</c> for fine-tuning.</summary>
+public sealed record FinetuneModel
+{
+    /// <summary>The pre-trained folder.</summary>
+    public string? Path { get; init; }
+    /// <summary>New weights for all of it.</summary>
+    public bool FromNothing { get; init; }
+}
+
+/// <summary>The keys of <c>train</c> for fine-tuning; what the loop has defaults for has those of BERT's authors here (appendix A.3).</summary>
+public sealed record FinetuneTrain : LoopConfig
+{
+    /// <summary>Epochs 3, lr 5e-5 falling linearly to 0, weight decay 0.01, beta2 0.999, an evaluation every 100 steps.</summary>
+    public FinetuneTrain() => (Epochs, Lr, Schedule, Floor, WeightDecay, Beta2, EvalEvery) = (3, 5e-5, "linear", 0, 0.01, 0.999, 100);
+
+    /// <summary>Examples of a step. <value>32</value></summary>
+    public int BatchSize { get; init; } = 32;
+    /// <summary>Examples of a forward pass; absent: the whole batch.</summary>
+    public int? MicroBatchSize { get; init; }
+    /// <summary>Tokens of a row at most; what is longer is cut (questions: comes in windows). <value>128; qa: 384</value></summary>
+    public int? MaxLength { get; init; }
+    /// <summary>Tokens that two windows of a question share. <value>128</value></summary>
+    public int Stride { get; init; } = 128;
+    /// <summary>Dropout. <value>0.1 (appendix A.2)</value></summary>
+    public double? Dropout { get; init; } = 0.1;
+    /// <summary>The embeddings and so many of the lowest layers stay as they are; absent: none does.</summary>
+    public int? Freeze { get; init; }
+    /// <summary>Each layer's learning rate is so much of that of the layer above it. <value>1</value></summary>
+    public double LayerDecay { get; init; } = 1;
+    /// <summary><c>balanced</c> (the rarer a class, the more each of its examples counts), or a number for each class in the order of the labels; absent: all alike.</summary>
+    public string[]? ClassWeights { get; init; }
+    /// <summary>What the best evaluation is: the highest <c>metric</c> of the task or the lowest <c>val_loss</c>. <value>metric</value></summary>
+    public string Best { get; init; } = "metric";
+
+    internal int Longest(string kind) => MaxLength ?? (kind == "qa" ? 384 : 128);
+
+    /// <inheritdoc/>
+    protected internal override IEnumerable<string> Faults()
+    {
+        foreach (var fault in base.Faults()) yield return fault;
+        if (BatchSize < 1 || MicroBatchSize < 1) yield return "train: found a batch_size or micro_batch_size below 1";
+        if (MaxLength < 8 || Stride < 0) yield return $"train.max_length = {MaxLength}, train.stride = {Stride}: expected at least 8 and 0";
+        if (Dropout is < 0 or >= 1) yield return FormattableString.Invariant($"train.dropout = {Dropout}: expected at least 0 and less than 1");
+        if (Freeze < 0) yield return $"train.freeze = {Freeze}: expected 0 (the embeddings) or more";
+        if (LayerDecay is <= 0 or > 1) yield return FormattableString.Invariant($"train.layer_decay = {LayerDecay}: expected more than 0 and at most 1");
+        if (Best is not ("metric" or "val_loss")) yield return $"train.best = '{Best}': expected metric or val_loss";
+        if (ClassWeights is not (null or ["balanced"]) && ClassWeights.Any(w => !double.TryParse(w, NumberStyles.Float, CultureInfo.InvariantCulture, out var x) || x < 0)) yield return $"train.class_weights = {string.Join(", ", ClassWeights)}: expected balanced, or a number for each class";
+    }
+}
+
+/// <summary>Fine-tuning of an encoder for one of the five kinds of tasks.</summary>
+public static class Finetune
+{
+    private const int EvaluationRows = 64;
+
+    /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in. At its end the folder holds the best model, its predictions of the validation examples, and report.html.</summary>
+    /// <inheritdoc cref="PretrainGpt.Run"/>
+    public static RunState Run(FinetuneConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
+    {
+        config = config.Validate().WithFullPaths();
+        TorchNative.Load();
+        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+
+        var tokenizer = Tokenizer.Load(config.Tokenizer.Path ?? config.ModelPath);
+        note?.Invoke($"reading {config.Data.Describe}");
+        var task = Task(config, tokenizer, note);
+        var (model, made) = ModelFolder.LoadEncoder(config.ModelPath, task.Head, config.Seed, task.Labels, Devices.Choose(config.Train.Device), config.Train.Dropout, config.FromNothing);
+        using var own = model;
+        if (config.Train.Longest(config.Recipe!) > model.ContextLength) throw new InvalidDataException($"Found train.max_length = {config.Train.Longest(config.Recipe!)}. Expected at most {model.ContextLength}, the model's positions.");
+        Freeze(model, config.Train.Freeze);
+        var batches = new LengthBatches<FinetuneExample>(_ => task.Train, e => (e.Length, 0), (batch, _) => batch.Count == config.Train.BatchSize, 50 * config.Train.BatchSize, config.Seed, "examples");
+        config = Resolve(config, model, batches);
+        run.SaveSettings(config);
+        var padding = EncoderBatch.Padding(batches.Cut(0).Select(b => (IReadOnlyList<int>)[.. b.SelectMany(e => e.Rows).Select(r => r.Ids.Length)]));
+        note?.Invoke(FormattableString.Invariant($"{model.GetName()}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters ({(config.FromNothing ? "all new" : made.Count == 0 ? "none new" : "new: " + string.Join(", ", made))}), {task.Train.Count:N0} examples to train on, {task.Validation.Count:N0} to validate with, {100 * padding:0.0} % of what is computed is padding, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Threads} threads"));
+
+        var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
+        var weights = ClassWeights(config.Train.ClassWeights, task);
+        var state = TrainLoop.Run(new Training<FinetuneExample[]>
+        {
+            Model = model,
+            Batches = step => [.. batches.At(step).Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize)],
+            Labels = b => b.Sum(e => LabelCount(task.Head, e)),
+            Tokens = b => b.Sum(e => e.Rows.Sum(r => (long)r.Ids.Length)),
+            Loss = (b, scale) => { model.Compute = compute; return Loss(model, b, scale, weights); },
+            Evaluate = task.Validation.Count == 0 ? null : () => Evaluate(model, task).Figures,
+            HighestOf = config.Train.Best == "metric" ? task.Metric : null,
+            RateOf = config.Train.LayerDecay < 1 ? key => Math.Pow(config.Train.LayerDecay, model.LayerCount + 1 - (model.DepthOf(key) ?? model.LayerCount + 1)) : null,
+            Save = to => { ModelFolder.Save(model, to); tokenizer.Save(to); },
+        }, config.Train, config.Seed, run, report, stop);
+        if (task.Validation.Count > 0) Finish(config, model, task, run.Path, note);
+        return state;
+    }
+
+    private static FinetuneTask Task(FinetuneConfig config, Tokenizer tokenizer, Action<string>? note)
+    {
+        var (data, most) = (config.Data, config.Train.Longest(config.Recipe!));
+        return config.Recipe switch
+        {
+            "choice" => new ChoiceTask(data, tokenizer, most),
+            "qa" => new AnswerTask(data, tokenizer, most, config.Train.Stride, note),
+            "tag" => new TagTask(data, tokenizer, most, note),
+            var kind => new ClassifyTask(data, kind == "pairs", tokenizer, most),
+        };
+    }
+
+    private static void Freeze(EncoderModel model, int? layers)
+    {
+        if (layers > model.LayerCount) throw new InvalidDataException($"Found train.freeze = {layers}. Expected at most {model.LayerCount}, the model's layers.");
+        foreach (var (key, parameter) in model.named_parameters()) parameter.requires_grad = layers is null || model.DepthOf(key) is not { } depth || depth > layers;
+    }
+
+    private static Tensor? ClassWeights(string[]? given, FinetuneTask task)
+    {
+        if (given is null) return null;
+        var counts = new double[task.Labels!.Count];
+        foreach (var label in task.Train.SelectMany(e => e.Labels).Where(l => l >= 0)) counts[(int)label]++;
+        if (given is not ["balanced"] && given.Length != counts.Length) throw new InvalidDataException($"Found {given.Length} numbers in train.class_weights. Expected {counts.Length}: {string.Join(", ", task.Labels)}.");
+        var weights = given is ["balanced"] ? [.. counts.Select(c => 1 / Math.Max(1, c))] : given.Select(w => double.Parse(w, CultureInfo.InvariantCulture)).ToArray();
+        var mean = weights.Zip(counts, (w, c) => w * c).Sum() / counts.Sum();   // of an example: 1, so that the learning rate means the same
+        return tensor(weights.Select(w => (float)(w / mean)).ToArray()).DetachFromDisposeScope();
+    }
+
+    private static long LabelCount(EncoderHead head, FinetuneExample example) => head == EncoderHead.ForTokenClassification ? example.Labels.LongCount(l => l >= 0) : 1;
+
+    /// <summary>scale * the sum of a batch's losses, nats.</summary>
+    internal static Tensor Loss(EncoderModel model, IReadOnlyList<FinetuneExample> batch, double scale, Tensor? weights = null)
+    {
+        using var scope = NewDisposeScope();
+        var rows = new EncoderBatch([.. batch.SelectMany(e => e.Rows)], model.PadId);
+        return model.Loss(rows.Hidden(model), Labels(model, batch, rows.Length), scale, weights).MoveToOuterDisposeScope();
+    }
+
+    private static Tensor Labels(EncoderModel model, IReadOnlyList<FinetuneExample> batch, int length)
+    {
+        var device = model.Embeddings.device;
+        if (model.Head == EncoderHead.ForSequenceClassification && model.Labels.Count == 1) return tensor(batch.Select(e => (float)e.Labels[0]).ToArray(), device: device);
+        var (rows, columns) = (batch.Count, model.Head switch { EncoderHead.ForTokenClassification => length, EncoderHead.ForQuestionAnswering => 2, _ => 1 });
+        var labels = new long[rows * columns];
+        Array.Fill(labels, -100);
+        for (var r = 0; r < rows; r++)
+            for (var c = 0; c < batch[r].Labels.Length; c++) labels[r * columns + c] = (long)batch[r].Labels[c];
+        return columns == 1 && model.Head != EncoderHead.ForTokenClassification ? tensor(labels, device: device) : tensor(labels, rows, columns, device: device);
+    }
+
+    // Rows of like length together; the outputs in the order of the examples.
+    private static (List<(string, double)> Figures, float[][] Outputs) Evaluate(EncoderModel model, FinetuneTask task)
+    {
+        using var noGrad = no_grad();
+        model.Compute = ComputeType.Float32;
+        var (loss, labels, outputs) = (0.0, 0L, new float[task.Validation.Count][]);
+        foreach (var chunk in Enumerable.Range(0, outputs.Length).OrderBy(i => task.Validation[i].Length).Chunk(EvaluationRows))
+        {
+            using var scope = NewDisposeScope();
+            var batch = chunk.Select(i => task.Validation[i]).ToList();
+            var rows = new EncoderBatch([.. batch.SelectMany(e => e.Rows)], model.PadId);
+            var hidden_BTC = rows.Hidden(model);
+            loss += model.Loss(hidden_BTC, Labels(model, batch, rows.Length), 1).Number();
+            labels += batch.Sum(e => LabelCount(task.Head, e));
+            var output = model.Output(hidden_BTC).cpu();
+            var (values, each) = (output.contiguous().data<float>().ToArray(), (int)(output.numel() / chunk.Length));
+            for (var i = 0; i < chunk.Length; i++)
+                outputs[chunk[i]] = values[(i * each)..(i * each + (task.Head is EncoderHead.ForTokenClassification or EncoderHead.ForQuestionAnswering ? each / rows.Length * batch[i].Length : each))];
+        }
+        return ([("val_loss", loss / labels), .. task.Figures(outputs)], outputs);
+    }
+
+    private static FinetuneConfig Resolve(FinetuneConfig config, EncoderModel model, LengthBatches<FinetuneExample> batches)
+    {
+        var train = config.Train;
+        return config with
+        {
+            Train = train with
+            {
+                Steps = train.Steps ?? batches.StepsOf(train.Epochs!.Value),
+                Epochs = null,
+                MaxLength = train.Longest(config.Recipe!),
+                Threads = get_num_threads(),
+                Precision = Precision.Name(Precision.Resolve(train.Precision, 32L * Math.Min(train.BatchSize, train.MicroBatchSize ?? train.BatchSize), model.Width, 4 * model.Width)),
+            },
+        };
+    }
+
+    // The model at the root is the best one, not always the last.
+    private static void Finish(FinetuneConfig config, EncoderModel model, FinetuneTask task, string folder, Action<string>? note)
+    {
+        ModelFolder.LoadWeights(model, Weights.Open(folder), folder);
+        model.eval();
+        var (figures, outputs) = Evaluate(model, task);
+        task.WritePredictions(outputs, folder);
+        var (confusion, mistakes) = task.Review(outputs);
+        File.WriteAllText(Path.Combine(folder, "report.html"), FinetuneReport.Page(config, figures, task, confusion, mistakes));
+        note?.Invoke("the best model: " + string.Join("  ", figures.Select(f => FormattableString.Invariant($"{f.Item1} {f.Item2:0.0000}"))) + (task.Baseline is { } b ? FormattableString.Invariant($" (always the most frequent: {task.Metric} {b:0.0000})") : "") + $"; report in {Path.Combine(folder, "report.html")}");
+    }
+
+    /// <summary>Several runs that differ in their seeds alone, in folders seed-N; a run that is there already goes on, or is done.</summary>
+    /// <param name="config">The first run's; the others' seeds count up.</param>
+    /// <param name="seeds">How many.</param>
+    /// <param name="folder">Where their folders are; seeds.json gets the summary.</param>
+    /// <param name="report">Told each line of metrics.</param>
+    /// <param name="note">Told what happens besides.</param>
+    /// <param name="stop">Stops after the step in work, with a checkpoint.</param>
+    /// <returns>Mean and standard deviation (of a sample) of each figure: of the best evaluation of each run, and of the last one (<c>last/…</c>).</returns>
+    public static IReadOnlyList<(string Name, double Mean, double Deviation)> RunSeeds(FinetuneConfig config, int seeds, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
+    {
+        if (seeds < 1) throw new InvalidDataException($"Found --seeds {seeds}. Expected at least 1.");
+        var all = new List<Dictionary<string, double>>();
+        for (var s = 0; s < seeds; s++)
+        {
+            var own = config with { Seed = config.Seed + s };
+            var run = Path.Combine(folder, $"seed-{own.Seed}");
+            note?.Invoke($"seed {own.Seed}, {s + 1} of {seeds}");
+            var state = Run(own, run, report, note, stop);
+            var lines = RunFolder.ReadMetrics(run).Where(l => l["val_loss"] is not null).ToList();
+            if (lines.Count == 0) throw new InvalidDataException("Found no evaluations to compare the runs by. Expected validation examples and train.eval_every above 0.");
+            Dictionary<string, double> Of(JsonObject line, string prefix) => line.Where(f => f.Key != "step" && f.Value?.GetValueKind() == JsonValueKind.Number).ToDictionary(f => prefix + f.Key, f => (double)f.Value!);
+            all.Add(Of(lines.First(l => (long)l["step"]! == state.BestStep), "").Concat(Of(lines[^1], "last/")).ToDictionary(f => f.Key, f => f.Value));
+        }
+        var summary = all[0].Keys.Where(k => all.TrueForAll(a => a.ContainsKey(k))).Select(k =>
+        {
+            var mean = all.Average(a => a[k]);
+            return (Name: k, Mean: mean, Deviation: all.Count < 2 ? 0 : Math.Sqrt(all.Sum(a => (a[k] - mean) * (a[k] - mean)) / (all.Count - 1)));
+        }).ToList();
+        ModelFolder.WriteText(Path.Combine(folder, "seeds.json"), new JsonObject(summary.Select(f => KeyValuePair.Create(f.Name, (JsonNode?)new JsonObject { ["mean"] = f.Mean, ["deviation"] = f.Deviation, ["each"] = new JsonArray([.. all.Select(a => (JsonNode)a[f.Name])]) }))).ToJsonString(new() { WriteIndented = true }) + "\n");
+        return summary;
+    }
+}
