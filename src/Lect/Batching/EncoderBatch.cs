@@ -44,6 +44,9 @@ internal sealed class EncoderBatch
     /// <summary>T.</summary>
     public int Length { get; }
 
+    /// <summary>[B, T], row by row.</summary>
+    public IReadOnlyList<long> Ids => ids;
+
     /// <summary>Tokens that are no padding.</summary>
     public long Tokens => real.Sum();
 

@@ -1,3 +1,4 @@
+using Lect.Text;
 using System.Text;
 using System.Text.Json.Nodes;
 using Lect.Testing;
