@@ -22,7 +22,7 @@ internal static class BenchCommands
     public static Command Create()
     {
         s_dtype.AcceptOnlyFromAmong("fp32", "bf16", "auto");
-        return new("bench", "Measure speed on this machine, beside baselines of the same run") { Train(), Decode(), Pairs("pairs"), TokenizerCommand(), Plain(), Pairs("plain-pairs") };
+        return new("bench", "Measure speed on this machine, beside baselines of the same run") { Train(), Bert("bert"), Decode(), Pairs("pairs"), TokenizerCommand(), Plain(), Bert("plain-bert"), Pairs("plain-pairs") };
     }
 
     private static Command Shaped(string name, string description, Action<BenchShape, bool> run)
@@ -37,6 +37,22 @@ internal static class BenchCommands
 
     private static Command Train() => Shaped("train", "A training step of GPT-2 beside its matrix products and beside plain TorchSharp. Example: lect bench train --seq 256", (shape, json) =>
         Show(TrainBench.Run(shape, s => TrainBench.InAnotherProcess(["bench", "plain-train", .. Arguments(s.ToJson())])), json));
+
+    private static Command Bert(string name)
+    {
+        var d = new BenchShape { Vocab = 30522, Batch = 8, Seq = 128 };
+        var (vocab, batch, seq, json) = (Number("--vocab", "Tokens of the vocabulary", d.Vocab), Number("--batch", "Rows", d.Batch), Number("--seq", "Tokens a row", d.Seq), Screen.Json());
+        var command = new Command(name, "A pre-training step of BERT beside its matrix products and beside plain TorchSharp. Example: lect bench bert --layers 4 --width 256 --heads 4") { s_layers, s_heads, s_width, vocab, batch, seq, s_dtype, s_threads, json };
+        command.Hidden = name != "bert";
+        command.SetAction(int (p) =>
+        {
+            var shape = Shape(p) with { Vocab = p.GetValue(vocab), Batch = p.GetValue(batch), Seq = p.GetValue(seq) };
+            if (command.Hidden) Console.WriteLine(BertBench.Plain(shape));
+            else Show(BertBench.Run(shape, s => TrainBench.InAnotherProcess(["bench", "plain-bert", .. Arguments(s.ToJson())])), p.GetValue(json));
+            return 0;
+        });
+        return command;
+    }
 
     private static Command Decode() => Shaped("decode", "Greedy decoding of GPT-2 with the cache. Example: lect bench decode --batch 1 --seq 256", (shape, json) =>
     {

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Lect.Models;
 using Lect.Text;
 using Spectre.Console;
 
@@ -10,8 +11,8 @@ internal static class DemoCommand
 {
     public static Command Create()
     {
-        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five) or gpt (five)", DefaultValueFactory = _ => "gpt" };
-        chapter.AcceptOnlyFromAmong("embeddings", "seq2seq", "gpt");
+        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five), bert (ten) or gpt (five)", DefaultValueFactory = _ => "gpt" };
+        chapter.AcceptOnlyFromAmong("embeddings", "seq2seq", "bert", "gpt");
         var output = new Option<string?>("--out") { Description = "Folder of the demo's run (runs/demo-CHAPTER)" };
         var sets = Screen.Sets();
         var command = new Command("demo", "A chapter of the lecture on the SDK's documentation: train, then see what was learned. Example: lect demo") { chapter, output, sets };
@@ -19,7 +20,7 @@ internal static class DemoCommand
         {
             var (name, given) = (parsed.GetValue(chapter)!, parsed.GetValue(sets) ?? []);
             var folder = parsed.GetValue(output) ?? Path.Combine("runs", "demo-" + name);
-            return name switch { "embeddings" => Embeddings(folder, given), "seq2seq" => Seq2Seq(folder, given), _ => Gpt(folder, given) };
+            return name switch { "embeddings" => Embeddings(folder, given), "seq2seq" => Seq2Seq(folder, given), "bert" => Bert(folder, given), _ => Gpt(folder, given) };
         });
         return command;
     }
@@ -84,8 +85,7 @@ internal static class DemoCommand
             void Run(string what, string run, string preset, params string[] own)
             {
                 progress.Note(RunFolder.IsAt(run) ? $"Going on with {run} (remove the folder to see it from the beginning)." : what);
-                var config = RunFolder.IsAt(run) ? RunFolder.SettingsOf<TrainSeq2SeqConfig>(run, []) : RunFile.Load<TrainSeq2SeqConfig>(Screen.ConfigFile($"configs/seq2seq/{preset}.yaml"), [.. own, .. sets]);
-                TrainSeq2Seq.Run(config, run, progress.Show, progress.Note, stop.Token);
+                TrainSeq2Seq.Run(Settings<TrainSeq2SeqConfig>(run, $"configs/seq2seq/{preset}.yaml", [.. own, .. sets]), run, progress.Show, progress.Note, stop.Token);
             }
         }
         ShowLengths(reverse);
@@ -141,6 +141,74 @@ internal static class DemoCommand
         var page = Path.Combine(folder, "attention.html");
         File.WriteAllText(page, AttentionMap.Page(source, views));
         AnsiConsole.MarkupLineInterpolated($"The same as a page: {page}");
+    }
+
+    private static readonly string[] s_masked = ["Gets or [MASK] the value of the property.", "The [MASK] is null.", "Returns a [MASK] that indicates whether two objects are equal.", "[CLS] the man [MASK] to the store [SEP] penguin [MASK] are flightless birds [SEP]"];
+
+    private static int Bert(string folder, string[] sets)
+    {
+        var (pretrained, with, without) = (Path.Combine(folder, "pretrained"), Path.Combine(folder, "namespaces"), Path.Combine(folder, "namespaces-from-nothing"));
+        using (var stop = new StopSignals())
+        using (var progress = new Progress())
+        {
+            progress.Note(RunFolder.IsAt(pretrained) ? $"Going on with {pretrained} (remove the folder to see it from the beginning)." : "A WordPiece vocabulary, vectors of its pieces, then a BERT are learned from the documentation of the .NET SDK: masked tokens are to be told, and whether a text follows another.");
+            PretrainBert.Run(Settings<PretrainBertConfig>(pretrained, "configs/bert/sdk-small.yaml", sets), pretrained, progress.Show, progress.Note, stop.Token);
+            Task("The namespace of a summary, from a few examples: fine-tuning of that BERT.", with);
+            Task("The same network from new weights: what was the pre-training worth?", without, "model.from_nothing=true");
+
+            void Task(string what, string run, params string[] own)
+            {
+                progress.Note(RunFolder.IsAt(run) ? $"Going on with {run}." : what);
+                Finetune.Run(Settings<FinetuneConfig>(run, null, ["recipe=classify", $"model.path={pretrained}", "data.limit=3000", "train.epochs=3", "train.lr=5e-4", "train.max_length=64", .. own]), run, progress.Show, progress.Note, stop.Token);
+            }
+        }
+        var last = RunFolder.ReadMetrics(pretrained).Last(m => m["val_loss"] is not null);
+        AnsiConsole.WriteLine("\nOn texts that it did not learn from:");
+        var figures = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn(""), new TableColumn("BERT").RightAligned(), new TableColumn("guess by frequency").RightAligned());
+        figures.AddRow("masked tokens, loss in nats", Figure(last, "masked_loss", "0.000"), Figure(last, "unigram_loss", "0.000"));
+        figures.AddRow("masked tokens, right", Figure(last, "masked_accuracy", "0.0 %"), Figure(last, "unigram_accuracy", "0.0 %"));
+        figures.AddRow("next text or not, right", Figure(last, "next_sentence_accuracy", "0.0 %"), "50.0 %");
+        AnsiConsole.Write(figures);
+        ShowMasks(pretrained, Path.Combine(folder, "new"));
+        AnsiConsole.WriteLine("\nWhich of 20 namespaces a summary is from, 3,000 examples to learn from:");
+        var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn(""), new TableColumn("right").RightAligned());
+        foreach (var (name, run) in new[] { ("with the pre-training", with), ("from new weights", without) }) table.AddRow(name, Text(RunFolder.ReadMetrics(run).Max(m => (double?)m["accuracy"] ?? 0), "0.0 %"));
+        AnsiConsole.Write(table);
+        AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"""
+
+            What to type next:
+              lect fill-mask --model {pretrained} "Converts the [MASK] to an array."
+              lect next-sentence --model {pretrained} "Opens a file." --pair "The file is not found."
+              lect classify --model {with} "Represents a collection of HTTP headers."
+              lect attention --model {pretrained} --text "Returns the number of items." --out map.html
+              open {Path.Combine(with, "report.html")}
+            """);
+        return 0;
+    }
+
+    private static T Settings<T>(string run, string? preset, IReadOnlyList<string> sets) where T : IRecipeConfig, new() => RunFolder.IsAt(run) ? RunFolder.SettingsOf<T>(run, []) : RunFile.Load<T>(preset is null ? null : Screen.ConfigFile(preset), sets);
+
+    private static string Figure(System.Text.Json.Nodes.JsonObject line, string name, string format) => Text((double?)line[name] ?? double.NaN, format);
+
+    // What the same network says before it has learned anything, and after.
+    private static void ShowMasks(string folder, string untrained)
+    {
+        if (!File.Exists(Path.Combine(untrained, "config.json")))
+        {
+            var (model, _) = ModelFolder.LoadEncoder(folder, EncoderHead.ForPreTraining, seed: 1, fromNothing: true);
+            using (model) ModelFolder.Save(model, untrained);
+            Tokenizer.Load(folder).Save(untrained);
+        }
+        using var before = MaskedLanguageModel.Load(untrained);
+        using var after = MaskedLanguageModel.Load(folder);
+        AnsiConsole.WriteLine("\nWhat a hidden token could be, before and after the pre-training:");
+        var table = new Table().Border(TableBorder.Rounded).AddColumns("text", "before", "after");
+        foreach (var text in s_masked)
+        {
+            string Say(MaskedLanguageModel model) => string.Join('\n', model.Fill(model.EncodeMasked(text), 3).Select(place => string.Join(' ', place.Select(g => FormattableString.Invariant($"{g.Token} {g.Probability:0.00}")))));
+            table.AddRow(Markup.Escape(text), Markup.Escape(Say(before)), Markup.Escape(Say(after)));
+        }
+        AnsiConsole.Write(table);
     }
 
     private static int Gpt(string folder, string[] sets)

@@ -76,6 +76,29 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Fact]
+    public void Encoders_name_head_verb_and_place()
+    {
+        string Bert(string name) => Fixtures.Path_("hf", "bert-" + name);
+        Refused(Tool.Run("fill-mask", "--model", Bert("question-answering"), "x"), "BertForQuestionAnswering", "lect answer");
+        Refused(Tool.Run("tag", "--model", Gpt2, "x"), "lect generate");
+        Refused(Tool.Run("generate", "--model", Bert("pretraining"), "x"), "lect fill-mask");
+        Refused(Tool.Ask("{\"ids\":[5,6]}\n", "fill-mask", "--model", Bert("pretraining"), "--json"), "line 1", "--mask-id");
+        Refused(Tool.Ask("{\"ids\":[5,6],\"positions\":[7]}\n", "fill-mask", "--model", Bert("pretraining"), "--json"), "position 7");
+        Refused(Tool.Ask("{\"ids\":[5,6],\"token_type_ids\":[0,5]}\n", "classify", "--model", Bert("sequence-classification"), "--json"), "token type 5", "0 to 1");
+        Refused(Tool.Ask("{\"ids\":[5,6],\"token_type_ids\":[0]}\n", "tag", "--model", Bert("token-classification"), "--json"), "1 token_type_ids for 2 ids");
+        Refused(Tool.Ask($"{{\"ids\":[{string.Join(',', Enumerable.Repeat(5, 600))}]}}\n", "next-sentence", "--model", Bert("pretraining"), "--json"), "600 tokens");
+        Refused(Tool.Ask("{\"choice_ids\":[[5,6]]}\n", "choose", "--model", Bert("multiple-choice"), "--json"), "1 choices");
+        Refused(Tool.Ask("{\"text\":\"a\"}\n", "classify", "--model", Bert("regression"), "--json"), "no tokenizer");
+        Refused(Tool.Run("embed", "x"), "--vectors", "--model");
+        Refused(Tool.Run("finetune", "tag", "--set", "train.steps=1", "--out", Path.Combine(folder, "o1")), "model.path");
+        Refused(Tool.Run("finetune", "tag", "--set", "model.pat=x", "--out", Path.Combine(folder, "o2")), "model.pat", "from_nothing");
+        Refused(Tool.Run("train", "bert", "--set", "train.steps=1", "train.mask=2", "--out", Path.Combine(folder, "o3")), "train.mask = 2");
+        Refused(Tool.Run("evaluate", "glue", "--task", "cola", "--gold", Write("g.txt", "1\n0\n"), "--predicted", Write("h.txt", "1\n")), "2 lines", "1 in");
+        Refused(Tool.Run("evaluate", "ner", "--gold", Write("g.conll", "a O\nb O\n"), "--predicted", Write("h.conll", "a O\n")), "2 true and 1 predicted");
+        Refused(Tool.Run("evaluate", "squad", "--data", Write("s.json", "{\"x\":1}"), "--predictions", Write("p.json", "{}")), "s.json", "data");
+    }
+
+    [Fact]
     public void A_bad_line_can_be_skipped()
     {
         var answer = Tool.Ask("{\"ids\":[5,6]}\nnonsense\n{\"ids\":[7,8]}\n", "score", "--model", Gpt2, "--json", "--skip-bad-lines");
@@ -93,7 +116,7 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void Every_verb_has_help_with_an_example()
     {
-        string[][] verbs = [["demo"], ["data", "list"], ["data", "show"], ["data", "prepare"], ["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "show"], ["train", "gpt"], ["train", "word2vec"], ["train", "glove"], ["train", "seq2seq"], ["train", "transformer"], ["generate"], ["score"], ["classify"], ["translate"], ["attention"], ["show", "attention"], ["show", "mask"], ["show", "positions"], ["show", "norm"], ["nearest"], ["analogy"], ["embed"], ["map"], ["evaluate", "perplexity"], ["evaluate", "analogies"], ["evaluate", "similarity"], ["evaluate", "bleu"], ["evaluate", "chrf"], ["evaluate", "ter"], ["evaluate", "translation"], ["inspect"], ["bench", "train"], ["bench", "decode"], ["bench", "pairs"], ["bench", "tokenizer"], ["completion"]];
+        string[][] verbs = [["demo"], ["data", "list"], ["data", "show"], ["data", "prepare"], ["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "show"], ["train", "gpt"], ["train", "word2vec"], ["train", "glove"], ["train", "seq2seq"], ["train", "transformer"], ["train", "bert"], ["finetune", "classify"], ["finetune", "pairs"], ["finetune", "choice"], ["finetune", "qa"], ["finetune", "tag"], ["fill-mask"], ["next-sentence"], ["choose"], ["answer"], ["tag"], ["generate"], ["score"], ["classify"], ["translate"], ["attention"], ["show", "attention"], ["show", "mask"], ["show", "positions"], ["show", "norm"], ["nearest"], ["analogy"], ["embed"], ["map"], ["evaluate", "perplexity"], ["evaluate", "analogies"], ["evaluate", "similarity"], ["evaluate", "bleu"], ["evaluate", "chrf"], ["evaluate", "ter"], ["evaluate", "translation"], ["evaluate", "glue"], ["evaluate", "ner"], ["evaluate", "squad"], ["inspect"], ["bench", "train"], ["bench", "bert"], ["bench", "decode"], ["bench", "pairs"], ["bench", "tokenizer"], ["completion"]];
         var help = string.Concat(verbs.Select(v => Tool.Run([.. v, "--help"]).Output));
         Assert.Equal(verbs.Length, System.Text.RegularExpressions.Regex.Count(help, "Example: ", System.Text.RegularExpressions.RegexOptions.None, TimeSpan.FromSeconds(1)));
         Approve.Text("help", help.Replace($"[default: {Environment.ProcessorCount}]", "[default: all cores]", StringComparison.Ordinal));

@@ -31,7 +31,7 @@ internal static class Attention
     /// <returns>[B, H, T, d] in q's dtype.</returns>
     public static Tensor ScaledDotProduct(Tensor q, Tensor k, Tensor v, Tensor? mask, double scale, double dropout = 0, Action<Tensor>? watch = null)
     {
-        if (watch is null && dropout == 0 && Simd.Takes(q) && (mask is null || mask.shape.SequenceEqual([q.shape[0], 1, 1, k.shape[2]]))) return Fused.apply(q, k, v, (float)scale, mask!);
+        if (watch is null && Simd.Takes(q) && (mask is null || mask.shape.SequenceEqual([q.shape[0], 1, 1, k.shape[2]]))) return Fused.apply(q, k, v, (float)scale, mask!, dropout, dropout > 0 ? Dropout.NextKey() : 0L);
         var score_BHTS = q.matmul(k.transpose(-2, -1)).to(ScalarType.Float32) * scale;
         score_BHTS = score_BHTS.masked_fill((mask ?? Masks.Causal(q.shape[^2], k.shape[^2], q.device)).logical_not(), float.MinValue);
         var probs_BHTS = score_BHTS.softmax(-1);
@@ -40,7 +40,7 @@ internal static class Attention
         return probs_BHTS.to(v.dtype).matmul(v);
     }
 
-    /// <summary>Attention, causal or to the keys of a mask [B, 1, 1, S], with its own softmax: in place, and the probabilities are kept for the backward pass.</summary>
+    /// <summary>Attention, causal or to the keys of a mask [B, 1, 1, S], with its own softmax and dropout: in place, and the probabilities are kept for the backward pass.</summary>
     private sealed unsafe class Fused : autograd.SingleTensorFunction<Fused>
     {
         public override string Name => "FusedAttention";
@@ -51,10 +51,14 @@ internal static class Attention
             var (q, k, v, scale, mask) = (((Tensor)vars[0]).contiguous(), ((Tensor)vars[1]).contiguous(), ((Tensor)vars[2]).contiguous(), (float)vars[3], ((Tensor?)vars[4])?.contiguous());
             var p = q.matmul(k.transpose(-2, -1));
             if (p.dtype == ScalarType.Float32) Softmax<Single32>(p, scale, mask); else Softmax<Brain16>(p, scale, mask);
-            ctx.Save([q, k, v, p]);
+            var (dropout, key) = ((double)vars[5], (long)vars[6]);
+            var kept = dropout > 0 ? Dropout.Mask(p, dropout, key) : p;
+            ctx.Save(dropout > 0 ? [q, k, v, p, kept] : [q, k, v, p]);
             ctx.save_data("scale", scale);
             ctx.save_data("causal", mask is null);
-            return p.matmul(v).MoveToOuterDisposeScope();
+            ctx.save_data("dropout", dropout);
+            ctx.save_data("key", key);
+            return kept.matmul(v).MoveToOuterDisposeScope();
         }
 
         public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
@@ -63,11 +67,12 @@ internal static class Attention
             var saved = ctx.get_saved_variables();
             var (q, k, v, p) = (saved[0], saved[1], saved[2], saved[3]);
             var g = grad_output.to(p.dtype).contiguous();
-            var dv = p.transpose(-2, -1).matmul(g);
+            var dv = saved[^1].transpose(-2, -1).matmul(g);
             var ds = g.matmul(v.transpose(-2, -1));
+            if ((double)ctx.get_data("dropout") is > 0 and var dropout) ds = Dropout.Mask(ds, dropout, (long)ctx.get_data("key"));
             var (scale, causal) = ((float)ctx.get_data("scale"), (bool)ctx.get_data("causal"));
             if (p.dtype == ScalarType.Float32) SoftmaxBackward<Single32>(p, ds, scale, causal); else SoftmaxBackward<Brain16>(p, ds, scale, causal);
-            return [ds.matmul(k).MoveToOuterDisposeScope(), ds.transpose(-2, -1).matmul(q).MoveToOuterDisposeScope(), dv.MoveToOuterDisposeScope(), null!, null!];
+            return [ds.matmul(k).MoveToOuterDisposeScope(), ds.transpose(-2, -1).matmul(q).MoveToOuterDisposeScope(), dv.MoveToOuterDisposeScope(), null!, null!, null!, null!];
         }
     }
 

@@ -27,9 +27,12 @@ internal static unsafe class Dropout
     public static Tensor Apply(Tensor x, double probability)
     {
         if (probability == 0) return x;
-        t_stream.Calls++;
-        return Simd.Takes(x) ? Function.apply(x, probability, Seeds.For(t_stream.Key, "dropout", t_stream.Calls)) : nn.functional.dropout(x, probability, training: true);
+        var key = NextKey();
+        return Simd.Takes(x) ? Function.apply(x, probability, key) : nn.functional.dropout(x, probability, training: true);
     }
+
+    /// <summary>Key of the next call on this thread.</summary>
+    public static long NextKey() => Seeds.For(t_stream.Key, "dropout", ++t_stream.Calls);
 
     private sealed class Function : autograd.SingleTensorFunction<Function>
     {
@@ -45,7 +48,8 @@ internal static unsafe class Dropout
         public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => [Mask(grad_output, (double)ctx.get_data("probability"), (long)ctx.get_data("key")), null!, null!];
     }
 
-    private static Tensor Mask(Tensor x, double probability, long key)
+    /// <summary>Drops by a key, without a gradient: for functions with a backward pass of their own, which drop what comes back by the same key.</summary>
+    public static Tensor Mask(Tensor x, double probability, long key)
     {
         using var scope = NewDisposeScope();
         x = x.contiguous();

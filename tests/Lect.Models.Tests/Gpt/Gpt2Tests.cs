@@ -112,6 +112,28 @@ public class Gpt2Tests
     }
 
     [Theory, InlineData(false), InlineData(true)]
+    public void Fused_attention_with_dropout_equals_the_plain_formula_by_the_same_key(bool bf16)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = Seeds.Generator(1, "test");
+        var type = bf16 ? ScalarType.BFloat16 : ScalarType.Float32;
+        Tensor New(params long[] shape) { var t = randn(shape, generator: generator).to(type).detach(); t.requires_grad = true; return t; }
+        Tensor q = New(2, 3, 19, 8), k = New(2, 3, 23, 8), v = New(2, 3, 23, 8), g = New(2, 3, 19, 8).detach();
+        var mask = tensor(Enumerable.Range(0, 2 * 23).Select(i => i % 23 < 20).ToArray()).view(2, 1, 1, 23);
+        Dropout.Begin(5);
+        var own = Attention.ScaledDotProduct(q, k, v, mask, 0.3, dropout: 0.25);
+        Dropout.Begin(5);
+        Assert.False(own.equal(Attention.ScaledDotProduct(q, k, v, mask, 0.3)).all().item<bool>());
+        Dropout.Begin(5);
+        var kept = Dropout.Mask(ones(2, 3, 19, 23), 0.25, Dropout.NextKey()).to(ScalarType.Float64);
+        Tensor Double(Tensor t) => t.to(ScalarType.Float64);
+        var plain = ((Double(q).matmul(Double(k).transpose(-2, -1)) * 0.3).masked_fill(mask.logical_not(), double.NegativeInfinity).softmax(-1) * kept).matmul(Double(v));
+        var tolerance = bf16 ? 5e-2 : 1e-5;
+        Near.Equal(plain, own, tolerance, tolerance, "attention with dropout");
+        foreach (var (want, found) in autograd.grad([plain], [q, k, v], [Double(g)]).Zip(autograd.grad([own], [q, k, v], [g]))) Near.Equal(want, found, tolerance, tolerance, "its gradient");
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
     public void Dropout_drops_its_share_by_its_key_and_passes_gradients_of_what_it_kept(bool bf16)
     {
         using var scope = NewDisposeScope();

@@ -206,4 +206,31 @@ public sealed class BertRecipesTests : IDisposable
         Finetune.Run(Config("qa", new() { Path = asked, Validation = 0 }, steps: 2), At("qa"), note: notes.Add);
         Assert.Contains(notes, n => n.Contains("1 of 2 training questions", StringComparison.Ordinal) && n.Contains("'q1'", StringComparison.Ordinal));
     }
+
+    public static TheoryData<string> Presets => [.. Directory.EnumerateFiles(Path.Combine(Fixtures.Root, "configs", "bert"), "*.yaml").Select(f => Path.GetFileName(f))];
+
+    [Theory, MemberData(nameof(Presets))]
+    public void Presets_can_be_honoured_and_run_when_shrunken(string preset)
+    {
+        var path = Path.Combine(Fixtures.Root, "configs", "bert", preset);
+        if (File.ReadAllText(path).Contains("recipe: bert", StringComparison.Ordinal))
+        {
+            var config = RunFile.Load<PretrainBertConfig>(path, preset.StartsWith("text", StringComparison.Ordinal) ? ["data.path=text.txt"] : []).Validate();
+            var small = RunFile.Load<PretrainBertConfig>(path, [$"data.path={Text()}", "data.with_sdk=false", "tokenizer.size=100", "model={ hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32 }", "train.steps=2", "train.batch_size=4", "train.block=16", "train.long_block=24", "train.precision=fp32"]);
+            PretrainBert.Run(small, At("small"));
+            Assert.True(config.Train.Steps > 100);
+            return;
+        }
+        var task = RunFile.Load<FinetuneConfig>(path, ["model.path=runs/bert", "data.path=x"]).Validate();
+        var file = task.Recipe switch
+        {
+            "classify" => Write("x.tsv", "sentence\tlabel", "the cat is fine .\t1", "the dog is dull .\t0"),
+            "pairs" => Write("x.tsv", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "1\t1\t2\tthe \"cat\" is fine .\tthe cat is great .", "0\t1\t2\tthe cat is fine .\tthe dog is dull ."),
+            "choice" => Write("x.csv", "startphrase,ending0,ending1,label", "the cat,is fine .,dog .,0"),
+            "qa" => Write("x.json", """{"version":"1.1","data":[{"title":"t","paragraphs":[{"context":"the red cat is fine .","qas":[{"id":"1","question":"which cat ?","answers":[{"text":"red","answer_start":4}]}]}]}]}"""),
+            _ => Write("x.conll", "the O", "cat B-ANIMAL"),
+        };
+        Finetune.Run(RunFile.Load<FinetuneConfig>(path, [$"model.path={Pretrained()}", $"data.path={file}", $"data.validation_path={file}", "train.steps=2", "train.max_length=32", "train.stride=4", "train.precision=fp32"]), At("task"));
+        Assert.True(File.Exists(At("task", "report.html")));
+    }
 }
