@@ -35,7 +35,8 @@ internal static class AttentionCommand
                 using var model = LanguageModel.Load(folder, parsed.GetValue(device)!);
                 views = AttentionMap.Of(model, source);
             }
-            File.WriteAllText(parsed.GetValue(output)!, AttentionMap.Page(source.Length > 80 ? source[..80] + "…" : source, views));
+            var title = parsed.GetValue(pair) is { } second ? $"{source} {second}" : source;
+            File.WriteAllText(parsed.GetValue(output)!, AttentionMap.Page(title.Length > 80 ? title[..80] + "…" : title, views));
             Console.Error.WriteLine($"done: {parsed.GetValue(output)}");
             return 0;
         });

@@ -43,11 +43,14 @@ internal static class BenchCommands
         var d = new BenchShape { Vocab = 30522, Batch = 8, Seq = 128 };
         var (vocab, batch, seq, json) = (Number("--vocab", "Tokens of the vocabulary", d.Vocab), Number("--batch", "Rows", d.Batch), Number("--seq", "Tokens a row", d.Seq), Screen.Json());
         var command = new Command(name, "A pre-training step of BERT beside its matrix products and beside plain TorchSharp. Example: lect bench bert --layers 4 --width 256 --heads 4") { s_layers, s_heads, s_width, vocab, batch, seq, s_dtype, s_threads, json };
+        var sentences = new Option<int>("--sentences") { Description = "Sentences classified in batches and one by one; 0: only the step" };
+        command.Add(sentences);
         command.Hidden = name != "bert";
         command.SetAction(int (p) =>
         {
             var shape = Shape(p) with { Vocab = p.GetValue(vocab), Batch = p.GetValue(batch), Seq = p.GetValue(seq) };
-            if (command.Hidden) Console.WriteLine(BertBench.Plain(shape));
+            if (p.GetValue(sentences) > 0) Show(BertBench.Sentences(shape, p.GetValue(sentences)), p.GetValue(json));
+            else if (command.Hidden) Console.WriteLine(BertBench.Plain(shape));
             else Show(BertBench.Run(shape, s => TrainBench.InAnotherProcess(["bench", "plain-bert", .. Arguments(s.ToJson())])), p.GetValue(json));
             return 0;
         });
@@ -93,7 +96,7 @@ internal static class BenchCommands
     private static Command TokenizerCommand()
     {
         var json = Screen.Json();
-        var command = new Command("tokenizer", "Learning and encoding byte-level BPE on the SDK's prose, one thread. Example: lect bench tokenizer") { json };
+        var command = new Command("tokenizer", "Learning and encoding byte-level BPE and WordPiece on the SDK's prose, one thread. Example: lect bench tokenizer") { json };
         command.SetAction(int (parsed) =>
         {
             foreach (var result in TokenizerBench.Run(TokenizerBench.Documents(), out _)) Show(result, parsed.GetValue(json));
@@ -105,7 +108,7 @@ internal static class BenchCommands
     private static void Show(BenchResult r, bool json)
     {
         if (json) { Console.WriteLine(r.ToJson().ToJsonString()); return; }
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{r.Name}: best {r.Best:0.##}, median {r.Median:0.##} {r.Unit} of {r.Runs} runs") + string.Create(CultureInfo.InvariantCulture, $"{(r.Baseline is { } b ? $"; plain TorchSharp {b:0.##}, ratio {r.Best / b:0.00}" : "")}{(r.ShareOfBound is { } s ? $"; {s:0.00} of what the products alone allow" : "")}"));
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{r.Name}: best {r.Best:0.##}, median {r.Median:0.##} {r.Unit} of {r.Runs} runs") + string.Create(CultureInfo.InvariantCulture, $"{(r.Baseline is { } b ? $"; {r.Against} {b:0.##}, ratio {r.Best / b:0.00}" : "")}{(r.ShareOfBound is { } s ? $"; {s:0.00} of what the products alone allow" : "")}"));
         Console.WriteLine("  " + r.Config.ToJsonString());
     }
 }

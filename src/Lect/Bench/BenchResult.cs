@@ -43,6 +43,9 @@ public sealed record BenchShape
 /// <param name="ShareOfBound">Best over what the matrix products alone would allow.</param>
 public sealed record BenchResult(string Name, JsonObject Config, double Best, double Median, string Unit, int Runs, double? Baseline = null, double? ShareOfBound = null)
 {
+    /// <summary>What the baseline is.</summary>
+    public string Against { get; init; } = "plain TorchSharp";
+
     /// <summary>One object with the contract's keys.</summary>
     public JsonObject ToJson()
     {

@@ -39,6 +39,31 @@ public static class BertBench
         return BenchResult.From("bert", (shape with { Dtype = Precision.Name(compute) }).ToJson(), seconds, shape.Batch * shape.Seq, "tokens/s") with { ShareOfBound = bounds.Values.Min() / seconds[0], Baseline = plain?.Invoke(shape) };
     }
 
+    /// <summary>Sentences of 5 to T tokens classified in batches of like length (B rows) and, as the baseline, one by one.</summary>
+    /// <param name="shape">The work.</param>
+    /// <param name="count">How many.</param>
+    public static BenchResult Sentences(BenchShape shape, int count)
+    {
+        TorchNative.Load();
+        set_num_threads(shape.Threads);
+        using var noGrad = no_grad();
+        using var model = new Bert(new() { VocabSize = shape.Vocab, HiddenSize = shape.Width, NumHiddenLayers = shape.Layers, NumAttentionHeads = shape.Heads, IntermediateSize = 4 * shape.Width, MaxPositionEmbeddings = shape.Seq, Rest = new() { ["num_labels"] = System.Text.Json.JsonSerializer.SerializeToElement(2) } }, EncoderHead.ForSequenceClassification);
+        model.Initialize(1);
+        model.eval();
+        var random = new Random(1);
+        List<EncoderRow> rows = [.. Enumerable.Range(0, count).Select(_ => new EncoderRow([.. Enumerable.Range(0, random.Next(5, shape.Seq + 1)).Select(_ => random.Next(1, shape.Vocab))]))];
+        double Seconds(int batch) => BenchResult.Seconds(2, () =>
+        {
+            foreach (var chunk in rows.OrderBy(r => r.Ids.Length).Chunk(batch))
+            {
+                using var scope = NewDisposeScope();
+                model.Output(new EncoderBatch(chunk, 0).Hidden(model)).sum().Number();
+            }
+        })[0];
+        var (together, alone) = (Seconds(shape.Batch), Seconds(1));
+        return new("bert-sentences", (shape with { Dtype = "fp32" }).ToJson(), count / together, count / together, "sentences/s", 2, count / alone) { Against = "one by one" };
+    }
+
     private static MaskedBatch Batch(BenchShape shape)
     {
         var random = new Random(1);

@@ -4,7 +4,7 @@ using Lect.Text;
 
 namespace Lect;
 
-/// <summary>Byte-level BPE on the SDK's prose, one thread: learning 32,000 tokens, and encoding documents of 2 kB.</summary>
+/// <summary>Byte-level BPE and WordPiece on the SDK's prose, one thread: learning a vocabulary, and encoding documents of 2 kB.</summary>
 public static class TokenizerBench
 {
     /// <summary>The prose in documents of about 2 kB, as it comes.</summary>
@@ -32,10 +32,15 @@ public static class TokenizerBench
         var ids = new List<int>();
         var encoding = BenchResult.Seconds(5, () => { foreach (var d in documents) { ids.Clear(); learned!.EncodeIds(d, ids); } });
         tokenizer = learned!;
+        Tokenizer? pieces = null;
+        var learning = BenchResult.Seconds(3, () => pieces = TokenizerTrainer.WordPieces(documents, 8_000, threads: 1));
+        var cutting = BenchResult.Seconds(5, () => { foreach (var d in documents) { ids.Clear(); pieces!.EncodeIds(d, ids); } });
         return
         [
             new("tokenizer-train", new() { ["vocab"] = 32_000, ["megabytes"] = megabytes, ["threads"] = 1 }, training[0], training[1], "s", training.Length),
             BenchResult.From("tokenizer-encode", new() { ["vocab"] = 32_000, ["megabytes"] = megabytes, ["documents"] = documents.Count, ["threads"] = 1 }, encoding, megabytes, "MB/s"),
+            new("wordpiece-train", new() { ["vocab"] = 8_000, ["megabytes"] = megabytes, ["threads"] = 1 }, learning[0], learning[1], "s", learning.Length),
+            BenchResult.From("wordpiece-encode", new() { ["vocab"] = 8_000, ["megabytes"] = megabytes, ["documents"] = documents.Count, ["threads"] = 1 }, cutting, megabytes, "MB/s"),
         ];
     }
 }
