@@ -9,7 +9,8 @@ namespace Lect;
 /// <param name="pool">Items that are sorted together.</param>
 /// <param name="seed">Of the run.</param>
 /// <param name="purpose">What the random numbers are for.</param>
-internal sealed class LengthBatches<T>(Func<long, IReadOnlyList<T>> items, Func<T, (int, int)> length, Func<IReadOnlyList<T>, T, bool> isFull, int pool, long seed, string purpose)
+/// <param name="isMixed">The batches are shuffled too; otherwise each pool goes from long to short, as transformers' group_by_length.</param>
+internal sealed class LengthBatches<T>(Func<long, IReadOnlyList<T>> items, Func<T, (int, int)> length, Func<IReadOnlyList<T>, T, bool> isFull, int pool, long seed, string purpose, bool isMixed = true)
 {
     private (long Number, List<T[]> Batches, long First) epoch = (-1, [], 0);
 
@@ -39,13 +40,14 @@ internal sealed class LengthBatches<T>(Func<long, IReadOnlyList<T>> items, Func<
         foreach (var chunk in order.Chunk(pool))
         {
             var batch = new List<T>();
-            foreach (var item in chunk.Select(i => all[i]).OrderBy(length))
+            foreach (var item in isMixed ? chunk.Select(i => all[i]).OrderBy(length) : chunk.Select(i => all[i]).OrderByDescending(length))
             {
                 if (batch.Count > 0 && isFull(batch, item)) { batches.Add([.. batch]); batch.Clear(); }
                 batch.Add(item);
             }
             if (batch.Count > 0) batches.Add([.. batch]);
         }
+        if (!isMixed) return batches;
         var mixed = batches.ToArray();
         random.Shuffle(mixed);
         return [.. mixed];

@@ -270,7 +270,6 @@ public static class PretrainBert
         private readonly Masking masking;
         private readonly PretrainBertTrain train;
         private readonly long seed;
-        private readonly List<Passage> unseen;
 
         public Examples(PretrainBertConfig config, EncoderModel model, Tokenizer tokenizer, IReadOnlyList<int[][]> documents, IReadOnlyList<int[][]> validation)
         {
@@ -282,7 +281,8 @@ public static class PretrainBert
             List<Passage> Make(IReadOnlyList<int[][]> from, int block, string purpose, long epoch) => new PassageMaker(from, cls, sep, HasPairs).Make(block, Seeds.Random(seed, "passages " + purpose, epoch));
             (first, second) = (Batches(train.Block, train.BatchSize, "masked"), Batches(train.LongBlock, train.LongRows, "masked long"));
 
-            unseen = validation.Count == 0 ? [] : Make(validation, train.Block, "validation", 0);
+            // As long as the longest rows: the second stage's places count too, and the best evaluation is one that has learned them.
+            var unseen = validation.Count == 0 ? [] : Make(validation, train.Longest, "validation", 0);
             if (train.EvalRows > 0 && unseen.Count > train.EvalRows)
             {
                 var order = unseen.ToArray();
