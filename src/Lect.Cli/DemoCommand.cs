@@ -159,7 +159,7 @@ internal static class DemoCommand
             void Task(string what, string run, params string[] own)
             {
                 progress.Note(RunFolder.IsAt(run) ? $"Going on with {run}." : what);
-                Finetune.Run(Settings<FinetuneConfig>(run, null, ["recipe=classify", $"model.path={pretrained}", "data.limit=3000", "train.epochs=3", "train.lr=5e-4", "train.max_length=64", .. own]), run, progress.Show, progress.Note, stop.Token);
+                Finetune.Run(Settings<FinetuneConfig>(run, null, ["recipe=classify", $"model.path={pretrained}", "data.limit=3000", "train.epochs=3", "train.lr=5e-4", "train.max_length=48", .. own]), run, progress.Show, progress.Note, stop.Token);
             }
         }
         var last = RunFolder.ReadMetrics(pretrained).Last(m => m["val_loss"] is not null);
@@ -177,7 +177,7 @@ internal static class DemoCommand
         AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"""
 
             What to type next:
-              lect fill-mask --model {pretrained} "Converts the [MASK] to an array."
+              lect fill-mask --model {pretrained} "Converts the [[MASK]] to an array."
               lect next-sentence --model {pretrained} "Opens a file." --pair "The file is not found."
               lect classify --model {with} "Represents a collection of HTTP headers."
               lect attention --model {pretrained} --text "Returns the number of items." --out map.html

@@ -26,7 +26,7 @@ public sealed record TaskDataConfig
     public Dictionary<string, string> Columns { get; init; } = [];
     /// <summary>Labels are numbers to come near to, not classes.</summary>
     public bool Regression { get; init; }
-    /// <summary>Training examples at most, the first ones; 0: all.</summary>
+    /// <summary>Training examples at most, some of all (the same ones whatever the seed); 0: all.</summary>
     public int Limit { get; init; }
 
     private static readonly string[] s_columns = ["text", "text_pair", "label", "prompt", "choices", "question", "context", "answer", "answer_start", "words", "tags"];
@@ -65,7 +65,12 @@ public sealed record TaskDataConfig
             foreach (var example in file(Path)) (SdkCorpus.Fnv1a(key(example)) % 10_000 < share ? validation : train).Add(example);
             if (ValidationPath is not null) validation.AddRange(file(ValidationPath));
         }
-        if (Limit > 0 && train.Count > Limit) train.RemoveRange(Limit, train.Count - Limit);
+        if (Limit > 0 && train.Count > Limit)
+        {
+            var order = Enumerable.Range(0, train.Count).ToArray();
+            Seeds.Random(1, "limit").Shuffle(order);
+            train = [.. order.Take(Limit).Order().Select(i => train[i])];
+        }
         return train.Count > 0 ? (train, validation) : throw new InvalidDataException($"Found no examples to train on in {Describe}. Expected at least one.");
     }
 
