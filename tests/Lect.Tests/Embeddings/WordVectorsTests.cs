@@ -1,7 +1,7 @@
-using Lect.Text;
 using System.Text;
 using System.Text.Json.Nodes;
 using Lect.Testing;
+using Lect.Text;
 
 namespace Lect.Tests.Embeddings;
 
