@@ -387,7 +387,11 @@ internal sealed class StackedDecoder : RnnDecoder
         Tensor y, h;
         if (rnn is LSTM lstm)
         {
-            (y, h, var c) = lstm.call(x_BTI, (h_LBH, state["c"].transpose(0, 1).contiguous()));
+            // oneDNN's kernel for inference is wrong on Zen 5 (with AVX-512; right with AVX2 and on Zen 4): the one that keeps what a backward pass needs is right everywhere.
+            Tensor c;
+            var isInference = !is_grad_enabled();
+            using (enable_grad()) (y, h, c) = lstm.call(x_BTI, (h_LBH, state["c"].transpose(0, 1).contiguous()));
+            if (isInference) (y, h, c) = (y.detach(), h.detach(), c.detach());
             state["c"] = c.transpose(0, 1);
         }
         else (y, h) = ((GRU)rnn).call(x_BTI, h_LBH);
