@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using Lect.Models;
 using Lect.Text;
 using Spectre.Console;
 
@@ -169,7 +168,7 @@ internal static class DemoCommand
         figures.AddRow("masked tokens, right", Figure(last, "masked_accuracy", "0.0 %"), Figure(last, "unigram_accuracy", "0.0 %"));
         figures.AddRow("next text or not, right", Figure(last, "next_sentence_accuracy", "0.0 %"), "50.0 %");
         AnsiConsole.Write(figures);
-        ShowMasks(pretrained, Path.Combine(folder, "new"));
+        ShowMasks(pretrained);
         AnsiConsole.WriteLine("\nWhich of 20 namespaces a summary is from, 3,000 examples to learn from:");
         var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn(""), new TableColumn("right").RightAligned());
         foreach (var (name, run) in new[] { ("with the pre-training", with), ("from new weights", without) }) table.AddRow(name, Text(RunFolder.ReadMetrics(run).Max(m => (double?)m["accuracy"] ?? 0), "0.0 %"));
@@ -191,15 +190,9 @@ internal static class DemoCommand
     private static string Figure(System.Text.Json.Nodes.JsonObject line, string name, string format) => Text((double?)line[name] ?? double.NaN, format);
 
     // What the same network says before it has learned anything, and after.
-    private static void ShowMasks(string folder, string untrained)
+    private static void ShowMasks(string folder)
     {
-        if (!File.Exists(Path.Combine(untrained, "config.json")))
-        {
-            var (model, _) = ModelFolder.LoadEncoder(folder, EncoderHead.ForPreTraining, seed: 1, fromNothing: true);
-            using (model) ModelFolder.Save(model, untrained);
-            Tokenizer.Load(folder).Save(untrained);
-        }
-        using var before = MaskedLanguageModel.Load(untrained);
+        using var before = MaskedLanguageModel.Untrained(folder);
         using var after = MaskedLanguageModel.Load(folder);
         AnsiConsole.WriteLine("\nWhat a hidden token could be, before and after the pre-training:");
         var table = new Table().Border(TableBorder.Rounded).AddColumns("text", "before", "after");

@@ -19,7 +19,7 @@ internal static class TranslateCommand
         var best = new Option<int>("--n-best") { Description = "Translations of each text, best first", DefaultValueFactory = _ => 1 };
         var keep = new Option<bool>("--keep-unknown") { Description = "Leave unknown words out instead of copying them from the source" };
         var attention = new Option<bool>("--attention") { Description = "With --json: how much each token attends to each source token" };
-        var batch = new Option<int>("--batch-size") { Description = "Lines read and answered together", DefaultValueFactory = _ => 32 };
+        var batch = Screen.BatchSize();
         var command = new Command("translate", "Translate with an encoder-decoder. Example: lect translate --model runs/de-en \"ein mann sitzt auf einer bank\"") { modelOption, device, beams, penalty, gnmt, coverage, early, most, best, keep, attention, batch };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>

@@ -84,6 +84,9 @@ public abstract class EncoderModel(string name, EncoderHead head) : nn.Module(na
     /// <summary>The token embeddings' and layers' parameters by depth, for freezing and for rates by layer: 0 are the embeddings, i + 1 layer i; the head is null.</summary>
     public abstract int? DepthOf(string key);
 
+    private protected static int? DepthOf(string key, string embeddings, string layer) => key.StartsWith(embeddings, StringComparison.Ordinal) ? 0
+        : key.StartsWith(layer, StringComparison.Ordinal) ? int.Parse(key[layer.Length..].Split('.')[0], System.Globalization.CultureInfo.InvariantCulture) + 1 : null;
+
     /// <summary>Final activations.</summary>
     /// <param name="ids_BT">Token ids, int64 [B, T].</param>
     /// <param name="real_BT">1 = real, 0 = padding, int64; null: all real.</param>

@@ -7,6 +7,14 @@ internal static class InParallel
 {
     public static void For(int count, Action<int> body, int? threads = null) => Unbundled(() => Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = threads ?? -1 }, body));
 
+    /// <summary>What a function makes of each item, in their order.</summary>
+    public static TResult[] Select<T, TResult>(IReadOnlyList<T> items, Func<T, TResult> make)
+    {
+        var made = new TResult[items.Count];
+        For(made.Length, i => made[i] = make(items[i]));
+        return made;
+    }
+
     public static void Unbundled(Action loop)
     {
         try { loop(); }

@@ -51,8 +51,9 @@ public sealed class TextClassifier : IDisposable
     private Classified Answer(double[] logits)
     {
         if (logits.Length == 1) return new(null, [("score", logits[0])], logits);
-        var exps = logits.Select(l => Math.Exp(l - logits.Max())).ToList();
-        var scores = Model.Labels.Zip(exps.Select(e => e / exps.Sum())).ToList();
+        var max = logits.Max();
+        var sum = logits.Sum(l => Math.Exp(l - max));
+        var scores = Model.Labels.Zip(logits.Select(l => Math.Exp(l - max) / sum)).ToList();
         return new(scores.MaxBy(s => s.Second).First, scores, logits);
     }
 

@@ -102,7 +102,7 @@ public sealed class Bert : EncoderModel
     public override Tensor Embeddings => bert.embeddings.word_embeddings.weight!;
     private protected override Tensor OutputBias => cls!.predictions!.bias;
     /// <inheritdoc/>
-    public override int? DepthOf(string key) => BertModel.DepthOf(key, "bert.");
+    public override int? DepthOf(string key) => DepthOf(key, "bert.embeddings.", "bert.encoder.layer.");
 
     /// <inheritdoc/>
     public override Tensor Hidden(Tensor ids_BT, Tensor? real_BT = null, Tensor? types_BT = null, IActivationSink? sink = null)
@@ -163,13 +163,6 @@ internal sealed class BertModel : nn.Module
         var mask_B11S = (real_BT ?? ones_like(ids_BT)).to(ScalarType.Bool).unsqueeze(1).unsqueeze(1);
         sink?.Hidden(0, x_BTC);
         return encoder.forward(x_BTC, mask_B11S, sink, compute);
-    }
-
-    public static int? DepthOf(string key, string prefix)
-    {
-        if (key.StartsWith(prefix + "embeddings.", StringComparison.Ordinal)) return 0;
-        var layer = prefix + "encoder.layer.";
-        return key.StartsWith(layer, StringComparison.Ordinal) ? int.Parse(key[layer.Length..].Split('.')[0], System.Globalization.CultureInfo.InvariantCulture) + 1 : null;
     }
 }
 

@@ -106,12 +106,7 @@ public sealed class DistilBert : EncoderModel
     private protected override Tensor OutputBias => vocab_projector!.bias;
 
     /// <inheritdoc/>
-    public override int? DepthOf(string key)
-    {
-        const string Layer = "distilbert.transformer.layer.";
-        return key.StartsWith("distilbert.embeddings.", StringComparison.Ordinal) ? 0
-            : key.StartsWith(Layer, StringComparison.Ordinal) ? int.Parse(key[Layer.Length..].Split('.')[0], System.Globalization.CultureInfo.InvariantCulture) + 1 : null;
-    }
+    public override int? DepthOf(string key) => DepthOf(key, "distilbert.embeddings.", "distilbert.transformer.layer.");
 
     /// <inheritdoc/>
     public override Tensor Hidden(Tensor ids_BT, Tensor? real_BT = null, Tensor? types_BT = null, IActivationSink? sink = null)

@@ -53,7 +53,7 @@ public sealed class Roberta : EncoderModel
     public override Tensor Embeddings => roberta.embeddings.word_embeddings.weight!;
     private protected override Tensor OutputBias => lm_head!.bias;
     /// <inheritdoc/>
-    public override int? DepthOf(string key) => BertModel.DepthOf(key, "roberta.");
+    public override int? DepthOf(string key) => DepthOf(key, "roberta.embeddings.", "roberta.encoder.layer.");
 
     /// <inheritdoc/>
     public override Tensor Hidden(Tensor ids_BT, Tensor? real_BT = null, Tensor? types_BT = null, IActivationSink? sink = null)

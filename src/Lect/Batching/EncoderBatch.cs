@@ -17,7 +17,8 @@ public readonly record struct EncoderRow(int[] Ids, int[]? Types = null)
         Vocabulary.Check(Ids, model.VocabularySize);
         if (Types is null || typeCount == 0) return;
         if (Types.Length != Ids.Length) throw new InvalidDataException($"Found {Types.Length} token_type_ids for {Ids.Length} ids. Expected as many.");
-        if (Types.FirstOrDefault(t => t < 0 || t >= typeCount, -1) is >= 0 and var type) throw new InvalidDataException($"Found the token type {type}. Expected 0 to {typeCount - 1}.");
+        foreach (var type in Types)
+            if (type < 0 || type >= typeCount) throw new InvalidDataException($"Found the token type {type}. Expected 0 to {typeCount - 1}.");
     }
 }
 

@@ -24,13 +24,15 @@ internal sealed class LengthBatches<T>(Func<long, IReadOnlyList<T>> items, Func<
 
     public IReadOnlyList<T> At(long step)
     {
-        if (epoch.Number < 0 || step < epoch.First) epoch = (0, Cut(0), 0);
+        if (epoch.Number < 0 || step < epoch.First) Begin();
         while (step >= epoch.First + epoch.Batches.Count) epoch = (epoch.Number + 1, Cut(epoch.Number + 1), epoch.First + epoch.Batches.Count);
         return epoch.Batches[(int)(step - epoch.First)];
     }
 
-    /// <summary>The batches of an epoch.</summary>
-    public List<T[]> Cut(long number)
+    /// <summary>The batches of the first epoch, to be described; they are kept for the steps.</summary>
+    public IReadOnlyList<T[]> Begin() => (epoch = epoch.Number == 0 ? epoch : (0, Cut(0), 0)).Batches;
+
+    private List<T[]> Cut(long number)
     {
         var all = items(number);
         var random = Seeds.Random(seed, purpose, number);

@@ -78,7 +78,7 @@ internal static class BestAnswers
 internal sealed class AnswerTask : FinetuneTask
 {
     private readonly List<Question> validation;
-    private readonly List<List<AnswerWindow>> windows;
+    private readonly List<AnswerWindow>[] windows;
     private readonly bool hasUnanswerable;
 
     public AnswerTask(TaskDataConfig data, Tokenizer tokenizer, int maxLength, int stride, Action<string>? note)
@@ -89,16 +89,16 @@ internal sealed class AnswerTask : FinetuneTask
         train.RemoveAll(q => !q.IsWhole);
         hasUnanswerable = train.Concat(validation).Any(q => q.Answers.Count == 0);
         var lost = 0;
-        IEnumerable<FinetuneExample> Examples(Question q)
+        List<FinetuneExample> Examples(Question q)
         {
             var all = AnswerWindow.Of(tokenizer, q.Text, q.Context, maxLength, stride);
             var places = all.ConvertAll(w => q.Answers.Count == 0 ? (0, 0) : w.Find(q.Answers[0].Start, q.Answers[0].Start + q.Answers[0].Text.Length));
             if (q.Answers.Count > 0 && places.TrueForAll(p => p == (0, 0))) Interlocked.Increment(ref lost);
-            return all.Zip(places, (w, p) => new FinetuneExample([w.Row], [p.Item1, p.Item2]));
+            return [.. all.Zip(places, (w, p) => new FinetuneExample([w.Row], [p.Item1, p.Item2]))];
         }
-        Train = [.. train.AsParallel().AsOrdered().SelectMany(Examples)];
+        Train = [.. InParallel.Select(train, Examples).SelectMany(e => e)];
         if (lost > 0) note?.Invoke($"{lost:N0} answers stand whole in no window of {maxLength} tokens (raise train.max_length or train.stride)");
-        windows = [.. validation.AsParallel().AsOrdered().Select(q => AnswerWindow.Of(tokenizer, q.Text, q.Context, maxLength, stride))];
+        windows = InParallel.Select(validation, q => AnswerWindow.Of(tokenizer, q.Text, q.Context, maxLength, stride));
         Validation = [.. windows.Zip(validation).SelectMany(p => p.First.Select(w => new FinetuneExample([w.Row], p.Second.Answers.Count == 0 || !p.Second.IsWhole ? [0.0, 0.0] : w.Find(p.Second.Answers[0].Start, p.Second.Answers[0].Start + p.Second.Answers[0].Text.Length) is var (a, b) ? [a, b] : [])))];
     }
 

@@ -14,7 +14,7 @@ internal sealed class ChoiceTask : FinetuneTask
         (var train, validation) = data.Read(path => data.Rows(path).Select(row => Choice.Of(row, data.Column, path)), SdkTasks.Members, e => e.Prompt);
         if (train.Concat(validation).Select(e => e.Choices.Count).Distinct().Count() > 1) throw new InvalidDataException($"Found examples of {string.Join(", ", train.Concat(validation).Select(e => e.Choices.Count).Distinct().Order())} choices. Expected as many in all.");
         FinetuneExample Example(Choice e) => new([.. e.Choices.Select(c => ClassifyTask.Row(tokenizer, e.Prompt, c, maxLength))], [e.Label]);
-        (Train, Validation) = ([.. train.AsParallel().AsOrdered().Select(Example)], [.. validation.AsParallel().AsOrdered().Select(Example)]);
+        (Train, Validation) = (InParallel.Select(train, Example), InParallel.Select(validation, Example));
     }
 
     public override EncoderHead Head => EncoderHead.ForMultipleChoice;

@@ -26,16 +26,8 @@ internal sealed class ClassifyTask : FinetuneTask
         var numbers = labels.Select((l, i) => (l, i)).ToDictionary(p => p.l, p => (double)p.i, StringComparer.Ordinal);
         double Label(LabelledText e) => !isRegression ? numbers[e.Label] : double.TryParse(e.Label, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) ? number : throw new InvalidDataException($"Found the label '{e.Label}'. Expected a number (data.regression).");
         FinetuneExample Example(LabelledText e) => new([Row(tokenizer, e.Text, e.Pair, maxLength)], [Label(e)]);
-        (Train, Validation) = (Encoded(train), Encoded(validation));
+        (Train, Validation) = (InParallel.Select(train, Example), InParallel.Select(validation, Example));
         if (!isRegression && validation.Count > 0) baseline = train.GroupBy(e => e.Label).MaxBy(g => g.Count())!.Key is var most ? validation.Count(e => e.Label == most) / (double)validation.Count : 0;
-
-        FinetuneExample[] Encoded(List<LabelledText> texts)
-        {
-            var examples = new FinetuneExample[texts.Count];
-            try { Parallel.For(0, examples.Length, i => examples[i] = Example(texts[i])); }
-            catch (AggregateException e) when (e.InnerException is InvalidDataException inner) { throw new InvalidDataException(inner.Message, inner); }
-            return examples;
-        }
     }
 
     internal static EncoderRow Row(Tokenizer tokenizer, string text, string? pair, int maxLength)

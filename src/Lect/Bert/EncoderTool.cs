@@ -8,12 +8,9 @@ namespace Lect;
 /// <summary>An encoder with its head and tokenizer, as a model folder holds them. Not thread-safe.</summary>
 public abstract class EncoderTool : IDisposable
 {
-    private protected EncoderTool(string folder, string device, params ReadOnlySpan<EncoderHead> heads)
-    {
-        TorchNative.Load();
-        Model = ModelFolder.LoadEncoder(folder, Devices.Choose(device), heads);
-        Tokenizer = Tokenizer.LoadIfThere(folder);
-    }
+    private protected EncoderTool(string folder, string device, params ReadOnlySpan<EncoderHead> heads) : this(ModelFolder.LoadEncoder(folder, Devices.Choose(device), heads), folder) { }
+
+    private protected EncoderTool(EncoderModel model, string folder) => (Model, Tokenizer) = (model, Tokenizer.LoadIfThere(folder));
 
     /// <summary>The network.</summary>
     public EncoderModel Model { get; }
@@ -63,9 +60,15 @@ public sealed class MaskedLanguageModel : EncoderTool
 
     private MaskedLanguageModel(string folder, string device) : base(folder, device, EncoderHead.ForMaskedLM, EncoderHead.ForPreTraining) { }
 
+    private MaskedLanguageModel(EncoderModel model, string folder) : base(model, folder) { }
+
     /// <summary>Opens a model folder.</summary>
     /// <exception cref="InvalidDataException">Something is missing or damaged, or the model has another head.</exception>
     public static MaskedLanguageModel Load(string folder, string device = "auto") => new(folder, device);
+
+    /// <summary>The network of a folder with new weights, as it is before it has learned anything.</summary>
+    /// <exception cref="InvalidDataException">The configuration is missing or cannot be honoured.</exception>
+    public static MaskedLanguageModel Untrained(string folder, long seed = 1, string device = "auto") => new(ModelFolder.LoadEncoder(folder, EncoderHead.ForMaskedLM, seed, device: Devices.Choose(device), fromNothing: true).Model, folder);
 
     /// <summary>Ids of a text with mask tokens in it. A text that writes its special tokens itself ([CLS] … [SEP] … [SEP]) gets no others.</summary>
     public EncoderRow EncodeMasked(string text)
@@ -88,12 +91,12 @@ public sealed class MaskedLanguageModel : EncoderTool
         if (topK < 1 || topK > Model.VocabularySize) throw new InvalidDataException($"Found --top-k {topK}. Expected 1 to {Model.VocabularySize}, the vocabulary.");
         positions ??= [.. row.Ids.Index().Where(t => t.Item == Mask(maskId)).Select(t => t.Index)];
         if (positions.Count == 0) throw new InvalidDataException($"Found no {Tokenizer?.TokenOf(Mask(maskId)) ?? "mask"} in the text. Expected at least one, or \"positions\" to look at.");
-        if (positions.FirstOrDefault(p => p < 0 || p >= row.Ids.Length, -1) is var p && positions.Contains(p) && (p < 0 || p >= row.Ids.Length)) throw new InvalidDataException($"Found the position {p} in a text of {row.Ids.Length} tokens.");
+        foreach (var p in positions)
+            if (p < 0 || p >= row.Ids.Length) throw new InvalidDataException($"Found the position {p} in a text of {row.Ids.Length} tokens. Expected 0 to {row.Ids.Length - 1}.");
         return Read([row], hidden_1TC =>
         {
             var (probs, ids) = Model.MaskedLogits(hidden_1TC[0].index_select(0, tensor(positions.Select(x => (long)x).ToArray(), device: hidden_1TC.device))).softmax(-1).topk(topK);
-            var (p, i) = (Numbers(probs), ids.cpu().contiguous().data<long>().ToArray());
-            return (IReadOnlyList<IReadOnlyList<TokenGuess>>)[.. p.Zip(i, (probability, id) => new TokenGuess((int)id, Tokenizer?.TokenOf((int)id), probability)).Chunk(topK)];
+            return (IReadOnlyList<IReadOnlyList<TokenGuess>>)[.. Numbers(probs).Zip(ids.cpu().contiguous().data<long>().ToArray(), (probability, id) => new TokenGuess((int)id, Tokenizer?.TokenOf((int)id), probability)).Chunk(topK)];
         });
     }
 

@@ -50,11 +50,7 @@ public sealed record FinetuneConfig : IRecipeConfig
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 
-    internal FinetuneConfig WithFullPaths()
-    {
-        static string? Full(string? path) => path is null ? null : Path.GetFullPath(path);
-        return this with { Model = new(Model) { ["path"] = Full(ModelPath) }, Tokenizer = Tokenizer with { Path = Full(Tokenizer.Path) }, Data = Data with { Path = Full(Data.Path), ValidationPath = Full(Data.ValidationPath) } };
-    }
+    internal FinetuneConfig WithFullPaths() => this with { Model = RunFile.FullPaths(Model, "path"), Tokenizer = Tokenizer with { Path = RunFile.FullPath(Tokenizer.Path) }, Data = Data with { Path = RunFile.FullPath(Data.Path), ValidationPath = RunFile.FullPath(Data.ValidationPath) } };
 }
 
 /// <summary>The keys of <c>model</c> for fine-tuning.</summary>
@@ -133,11 +129,11 @@ public static class Finetune
         var batches = new LengthBatches<FinetuneExample>(_ => task.Train, e => (e.Length, 0), (batch, _) => batch.Count == config.Train.BatchSize, pool, config.Seed, "examples", isMixed: false);
         config = Resolve(config, model, batches);
         run.SaveSettings(config);
-        var padding = EncoderBatch.Padding(batches.Cut(0).Select(b => (IReadOnlyList<int>)[.. b.SelectMany(e => e.Rows).Select(r => r.Ids.Length)]));
+        var padding = EncoderBatch.Padding(batches.Begin().Select(b => (IReadOnlyList<int>)[.. b.SelectMany(e => e.Rows).Select(r => r.Ids.Length)]));
         note?.Invoke(FormattableString.Invariant($"{model.GetName()}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters ({(config.FromNothing ? "all new" : made.Count == 0 ? "none new" : "new: " + string.Join(", ", made))}), {task.Train.Count:N0} examples to train on, {task.Validation.Count:N0} to validate with, {100 * padding:0.0} % of what is computed is padding, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Threads} threads"));
 
         var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
-        var weights = ClassWeights(config.Train.ClassWeights, task);
+        using var weights = ClassWeights(config.Train.ClassWeights, task);
         var state = TrainLoop.Run(new Training<FinetuneExample[]>
         {
             Model = model,

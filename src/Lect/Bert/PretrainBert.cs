@@ -40,14 +40,7 @@ public sealed record PretrainBertConfig : IRecipeConfig
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 
-    internal PretrainBertConfig WithFullPaths()
-    {
-        static string? Full(string? path) => path is null ? null : Path.GetFullPath(path);
-        var model = new Dictionary<string, object?>(Model);
-        foreach (var key in (string[])["path", "vectors"])
-            if (model.GetValueOrDefault(key) is string path && path != PretrainBert.SkipGram) model[key] = Full(path);
-        return this with { Model = model, Tokenizer = Tokenizer with { Path = Full(Tokenizer.Path) }, Data = Data with { Path = Full(Data.Path), ValidationPath = Full(Data.ValidationPath) } };
-    }
+    internal PretrainBertConfig WithFullPaths() => this with { Model = RunFile.FullPaths(Model, Model.GetValueOrDefault("vectors") is PretrainBert.SkipGram ? ["path"] : ["path", "vectors"]), Tokenizer = Tokenizer with { Path = RunFile.FullPath(Tokenizer.Path) }, Data = Data.WithFullPaths() };
 }
 
 /// <summary>The keys of <c>train</c> for masked pre-training.</summary>
@@ -116,7 +109,7 @@ public static class PretrainBert
 
         var data = new Examples(config, model, tokenizer, train, Encoded(tokenizer, texts[CorpusSplit.Validation]));
         config = Resolve(config, model, data);
-        data.Steps = config.Train.Steps!.Value;
+        data.LongFrom = config.Train.LongFrom;
         run.SaveSettings(config);
         note?.Invoke(FormattableString.Invariant($"{model.GetName()}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {train.Sum(d => d.Sum(s => (long)s.Length)):N0} tokens in {train.Count:N0} documents to train on, {config.Train.Steps:N0} steps of {config.Train.BatchSize} x {config.Train.Block} tokens at most, {config.Train.Precision}, {config.Train.Threads} threads"));
         note?.Invoke(data.Describe());
@@ -186,9 +179,7 @@ public static class PretrainBert
 
     private static List<int[][]> Encoded(Tokenizer tokenizer, IEnumerable<IReadOnlyList<string>> documents)
     {
-        var all = documents.ToList();
-        var ids = new int[all.Count][][];
-        Parallel.For(0, ids.Length, d => ids[d] = [.. all[d].Select(s => tokenizer.EncodeIds(s, addSpecialTokens: false)).Where(s => s.Length > 0)]);
+        var ids = InParallel.Select(documents.ToList(), d => d.Select(s => tokenizer.EncodeIds(s, addSpecialTokens: false)).Where(s => s.Length > 0).ToArray());
         return [.. ids.Where(d => d.Length > 0)];
     }
 
@@ -296,20 +287,22 @@ public static class PretrainBert
         public bool HasPairs { get; }
         public IReadOnlyList<MaskedBatch> Validation { get; }
         public (double Loss, double Accuracy) Unigram { get; }
-        public long Steps { get; set; }
+
+        /// <summary>The first step of the second stage; known when the steps are counted.</summary>
+        public long LongFrom { get; set; }
 
         public long StepsOf(double epochs) => first.StepsOf(epochs);
 
         public IReadOnlyList<MaskedBatch> At(long step)
         {
-            var from = (train with { Steps = Steps }).LongFrom;
-            var rows = step < from ? first.At(step) : second.At(step - from);
-            return [.. rows.Chunk(train.MicroBatchSize is { } most ? step < from ? most : Math.Max(1, most * train.Block / train.LongBlock) : rows.Count).Select((part, i) => masking.Apply(part, Seeds.Random(seed, "masks", step, i)))];
+            var isLong = step >= LongFrom;
+            var rows = isLong ? second.At(step - LongFrom) : first.At(step);
+            return [.. rows.Chunk(train.MicroBatchSize is not { } most ? rows.Count : isLong ? Math.Max(1, most * train.Block / train.LongBlock) : most).Select((part, i) => masking.Apply(part, Seeds.Random(seed, "masks", step, i)))];
         }
 
         public string Describe()
         {
-            var epoch = first.Cut(0);
+            var epoch = first.Begin();
             var padding = EncoderBatch.Padding(epoch.Select(b => (IReadOnlyList<int>)[.. b.Select(p => p.Row.Ids.Length)]));
             var nexts = epoch.SelectMany(b => b).Count(p => p.IsNext == true) / (double)Math.Max(1, epoch.Sum(b => b.Length));
             return FormattableString.Invariant($"{epoch.Sum(b => b.Length):N0} rows an epoch, {100 * padding:0.0} % of what is computed is padding")

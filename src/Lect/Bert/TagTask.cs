@@ -26,7 +26,7 @@ internal sealed class TagTask : FinetuneTask
             for (var w = 0; w < firsts.Count; w++) tags[firsts[w]] = numbers[e.Tags[w]];
             return new([row], tags);
         }
-        (Train, Validation) = ([.. train.AsParallel().AsOrdered().Select(Example)], [.. validation.AsParallel().AsOrdered().Select(Example)]);
+        (Train, Validation) = (InParallel.Select(train, Example), InParallel.Select(validation, Example));
         if (cut > 0) note?.Invoke($"{cut:N0} sentences are longer than {maxLength} tokens: words beyond are not learned from, and count as O in evaluations");
     }
 

@@ -40,14 +40,7 @@ public sealed record PretrainGptConfig : IRecipeConfig
     }
 
     // A run may be resumed from another folder.
-    internal PretrainGptConfig WithFullPaths()
-    {
-        static string? Full(string? path) => path is null ? null : Path.GetFullPath(path);
-        var model = new Dictionary<string, object?>(Model);
-        foreach (var key in (string[])["path", "vectors"])
-            if (model.GetValueOrDefault(key) is string path) model[key] = Full(path);
-        return this with { Model = model, Tokenizer = Tokenizer with { Path = Full(Tokenizer.Path) }, Data = Data with { Path = Full(Data.Path), ValidationPath = Full(Data.ValidationPath) } };
-    }
+    internal PretrainGptConfig WithFullPaths() => this with { Model = RunFile.FullPaths(Model, "path", "vectors"), Tokenizer = Tokenizer with { Path = RunFile.FullPath(Tokenizer.Path) }, Data = Data.WithFullPaths() };
 }
 
 /// <summary>The keys of <c>train</c> for generative pre-training.</summary>

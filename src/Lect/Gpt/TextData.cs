@@ -73,6 +73,8 @@ public sealed record TextDataConfig
         foreach (var column in Columns.Keys.Where(c => c != "text")) yield return $"data.columns.{column}: this recipe reads the column 'text' only";
     }
 
+    internal TextDataConfig WithFullPaths() => this with { Path = RunFile.FullPath(Path), ValidationPath = RunFile.FullPath(ValidationPath) };
+
     internal string Describe => Path is null ? "the documentation of the .NET SDK" : WithSdk ? $"{Path} and the documentation of the .NET SDK" : Path;
 
     /// <summary>The documents that these keys stand for.</summary>

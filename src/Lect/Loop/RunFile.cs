@@ -57,6 +57,18 @@ public static class RunFile
         if (model.ContainsKey("path") && model.Count > 1) yield return $"model.{model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration";
     }
 
+    /// <summary>A path as it holds wherever the run is resumed from.</summary>
+    internal static string? FullPath(string? path) => path is null ? null : Path.GetFullPath(path);
+
+    /// <summary>A <c>model</c> section whose values of some keys are full paths.</summary>
+    internal static Dictionary<string, object?> FullPaths(IReadOnlyDictionary<string, object?> model, params IEnumerable<string> keys)
+    {
+        var full = new Dictionary<string, object?>(model);
+        foreach (var key in keys)
+            if (model.GetValueOrDefault(key) is string path) full[key] = Path.GetFullPath(path);
+        return full;
+    }
+
     /// <summary>The YAML text of a recipe's record.</summary>
     public static string Write<T>(T config) => s_writer.Serialize(config!);
 

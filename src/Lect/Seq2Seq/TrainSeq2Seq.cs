@@ -104,10 +104,8 @@ public static class TrainSeq2Seq
     public static RunState Run(TrainSeq2SeqConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
         config = config.Validate();
-        static string? Full(string? path) => path is null ? null : Path.GetFullPath(path);
-        var keys = new Dictionary<string, object?>(config.Model);
-        if (keys.GetValueOrDefault("path") is string from) keys["path"] = Full(from);
-        config = config with { Model = keys, Tokenizer = config.Tokenizer with { Path = Full(config.Tokenizer.Path) }, Data = config.Data with { Path = Full(config.Data.Path), TargetPath = Full(config.Data.TargetPath), ValidationPath = Full(config.Data.ValidationPath), ValidationTargetPath = Full(config.Data.ValidationTargetPath) } };
+        var data = config.Data;
+        config = config with { Model = RunFile.FullPaths(config.Model, "path"), Tokenizer = config.Tokenizer with { Path = RunFile.FullPath(config.Tokenizer.Path) }, Data = data with { Path = RunFile.FullPath(data.Path), TargetPath = RunFile.FullPath(data.TargetPath), ValidationPath = RunFile.FullPath(data.ValidationPath), ValidationTargetPath = RunFile.FullPath(data.ValidationTargetPath) } };
         TorchNative.Load();
         using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
@@ -195,8 +193,7 @@ public static class TrainSeq2Seq
     private static List<IdPair> Encoded(IEnumerable<TextPair> pairs, Translator translator, int most, Action<string>? note)
     {
         var all = pairs.ToList();
-        var ids = new IdPair[all.Count];
-        Parallel.For(0, ids.Length, i => ids[i] = new(translator.Encode(all[i].Source), translator.EncodeTarget(all[i].Target)));
+        var ids = InParallel.Select(all, p => new IdPair(translator.Encode(p.Source), translator.EncodeTarget(p.Target)));
         var kept = ids.Where(p => p.Source.Length <= most + 1 && p.Target.Length <= most + 1).ToList();
         if (kept.Count < ids.Length) note?.Invoke($"{ids.Length - kept.Count:N0} of {ids.Length:N0} pairs are longer than {most} tokens and left out (data.max_length)");
         return kept;

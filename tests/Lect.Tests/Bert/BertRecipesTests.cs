@@ -128,7 +128,7 @@ public sealed class BertRecipesTests : IDisposable
         // One prompt for all: the split by its hash would put all on one side.
         var validation = Write("swag-dev.csv", [.. File.ReadAllLines(swag).Take(41)]);
         Assert.True(Run(Config("choice", new() { Path = swag, ValidationPath = validation }), "accuracy", "choice") > 0.9);
-        using (var model = ChoiceModel.Load(At("choice"))) Assert.True(model.Choose([model.Encode("what is good ?", "the dog is awful ."), model.Encode("what is good ?", "the cow is fine .")]) is [< 0.5, > 0.5]);
+        using (var model = ChoiceModel.Load(At("choice"))) Assert.True(model.Choose([model.Encode("what is good ?", "the black dog is awful ."), model.Encode("what is good ?", "the red cow is fine .")]) is [< 0.5, > 0.5]);
 
         JsonObject Asked(int i)
         {
@@ -200,6 +200,9 @@ public sealed class BertRecipesTests : IDisposable
         Assert.Contains("model.path", Refused(new() { Recipe = "tag" }), StringComparison.Ordinal);
         Assert.Contains("train.freeze = 9", Refused(Config("classify", new() { Path = train }) with { Train = new() { Steps = 1, MaxLength = 16, Freeze = 9 } }), StringComparison.Ordinal);
         Assert.Contains("0 to 1", Refused(Config("choice", new() { Path = Write("swag.csv", "startphrase,ending0,ending1,label", "a,b,c,7") })), StringComparison.Ordinal);
+
+        var lengthy = Write("long.jsonl", new JsonObject { ["question"] = string.Concat(Enumerable.Repeat("the cat ", 40)), ["context"] = "the cat is fine .", ["answer"] = "cat" }.ToJsonString());
+        Assert.Contains("train.max_length", Refused(Config("qa", new() { Path = lengthy, Validation = 0 }, steps: 1)), StringComparison.Ordinal);   // of a thread beside, as it is
 
         var notes = new List<string>();
         var asked = Write("asked.jsonl", """{"id":"q1","question":"who ?","context":"the cat is fine .","answer":"dog"}""", """{"question":"who ?","context":"the cat is fine .","answer":"cat"}""");
