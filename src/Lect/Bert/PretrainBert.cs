@@ -36,7 +36,6 @@ public sealed record PretrainBertConfig : IRecipeConfig
         if (Recipe is not (null or "bert")) faults.Add(RunFile.OtherRecipe(Recipe, "bert"));
         if (Model.GetValueOrDefault("architecture") is { } a and not "bert") faults.Add($"model.architecture = '{a}': a new model is a bert; RoBERTa and DistilBERT can be continued (model.path)");
         faults.AddRange(RunFile.ContinuedModelFaults(Model));
-        if (Model.TryGetValue("vectors", out var vectors) && vectors is not string { Length: > 0 }) faults.Add($"model.vectors = {vectors}: expected a file or folder of word vectors, or skip-gram");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 

@@ -78,7 +78,7 @@ public sealed record TaskDataConfig
 
     /// <summary>A column's value as text; numbers as they stand.</summary>
     internal static string Text(JsonObject row, string column, string path) => row[column] is JsonValue value ? value.GetValueKind() == JsonValueKind.String ? (string)value! : value.ToJsonString()
-        : throw new InvalidDataException($"{path}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and no text in '{column}'. Expected one: name it with data.columns (--set data.columns.text=NAME).");
+        : throw new InvalidDataException($"{path}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and no text in '{column}'. Expected one: data.columns says which of them it is (--set data.columns.text=NAME, and so for the others).");
 }
 
 /// <summary>One or two texts and their label.</summary>

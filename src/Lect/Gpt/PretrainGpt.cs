@@ -35,7 +35,6 @@ public sealed record PretrainGptConfig : IRecipeConfig
         if (Recipe is not (null or "gpt")) faults.Add(RunFile.OtherRecipe(Recipe, "gpt"));
         if (Model.GetValueOrDefault("architecture") is { } a and not "gpt2") faults.Add($"model.architecture = '{a}': this version of Lect trains gpt2");
         faults.AddRange(RunFile.ContinuedModelFaults(Model));
-        if (Model.TryGetValue("vectors", out var vectors) && vectors is not string { Length: > 0 }) faults.Add($"model.vectors = {vectors}: expected a file or folder of word vectors");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 

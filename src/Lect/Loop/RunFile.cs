@@ -50,11 +50,12 @@ public static class RunFile
     /// <summary>The fault of a file that names another recipe.</summary>
     internal static string OtherRecipe(string? found, string verb) => $"recipe = '{found}': this file is for another verb than lect train {verb}";
 
-    /// <summary>The faults of a <c>model</c> section that may name a folder to continue from.</summary>
+    /// <summary>The faults of a <c>model</c> section that may name a folder to continue from, or vectors to begin with.</summary>
     internal static IEnumerable<string> ContinuedModelFaults(IReadOnlyDictionary<string, object?> model)
     {
         if (model.TryGetValue("path", out var path) && path is not string { Length: > 0 }) yield return $"model.path = {path}: expected a folder's name (in quotes where it looks like a number)";
         if (model.ContainsKey("path") && model.Count > 1) yield return $"model.{model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration";
+        if (model.GetValueOrDefault("vectors") is { } vectors and not string { Length: > 0 }) yield return $"model.vectors = {vectors}: expected a file or folder of word vectors (of lect train bert also skip-gram)";
     }
 
     /// <summary>A path as it holds wherever the run is resumed from.</summary>
