@@ -101,7 +101,7 @@ public static class VectorFiles
         return [.. words.Select(w => known.GetValueOrDefault(w))];
     }
 
-    /// <summary>Which layout a file has: a first line of two whole numbers, and a number in letters or not behind the first word.</summary>
+    /// <summary>Which layout a file has: a first line of two whole numbers, and numbers in letters or not behind the first word.</summary>
     /// <exception cref="InvalidDataException">The file is empty.</exception>
     public static VectorFormat FormatOf(string path)
     {
@@ -113,10 +113,19 @@ public static class VectorFiles
         if (end < 0) end = length;
         var fields = Encoding.UTF8.GetString(start, 0, end).Trim().Split(' ', StringSplitOptions.RemoveEmptyEntries);
         if (fields.Length != 2 || !fields.All(f => long.TryParse(f, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out _))) return VectorFormat.GloVe;
+        // The bytes of a float may be spaces and ends of lines: text is what has as many fields as told, or nothing but letters where the floats would be.
         var row = start.AsSpan(Math.Min(length, end + 1), Math.Max(0, length - end - 1));
         row = row[(row.IndexOf((byte)' ') + 1)..];
-        var field = row.IndexOfAny(" \r\n"u8) is >= 0 and var at ? row[..at] : row[..Math.Min(row.Length, 64)];
-        return field.IsEmpty || IsNumber(field) || !field.ContainsAnyExceptInRange((byte)' ', (byte)'~') ? VectorFormat.Text : VectorFormat.Binary;
+        var line = row.IndexOf((byte)'\n') is >= 0 and var stop ? row[..stop] : row;
+        var dimension = long.Parse(fields[1], NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture);
+        if (IsPrintable(line) && Encoding.ASCII.GetString(line).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Length == dimension) return VectorFormat.Text;
+        return IsPrintable(row[..(int)Math.Clamp(4 * dimension, 0, row.Length)]) ? VectorFormat.Text : VectorFormat.Binary;
+    }
+
+    private static bool IsPrintable(ReadOnlySpan<byte> bytes)
+    {
+        foreach (var b in bytes) if (b is not ((>= (byte)' ' and <= (byte)'~') or (byte)'\t' or (byte)'\r' or (byte)'\n')) return false;
+        return true;
     }
 
     private static (long Words, int Dimension) Header(string line, string path)

@@ -152,6 +152,17 @@ public sealed class VectorFilesTests : IDisposable
         Assert.Equal(name, Path.GetFileName(Assert.Single(Directory.GetFiles(folder))));
     }
 
+    [Theory]
+    [InlineData((byte)'\n', (byte)'7'), InlineData((byte)' ', (byte)'\n'), InlineData((byte)'\r', (byte)'\n'), InlineData((byte)'1', (byte)' '), InlineData((byte)'1', (byte)'\n')]
+    public void The_bytes_of_a_float_may_look_like_text(byte first, byte second)
+    {
+        using var written = new WordVectors(["number0", "b"], [BitConverter.ToSingle([first, second, 0xA0, 0x3D]), .1f, -.2f, .3f, .4f, .5f]);
+        var path = Path.Combine(folder, "v.bin");
+        VectorFiles.Write(written, path, VectorFormat.Binary);
+        using var read = VectorFiles.Read(path);
+        Assert.Equal(written[0].ToArray(), read[0].ToArray());
+    }
+
     [Fact]
     public void Damaged_binaries_are_refused_and_nothing_else_happens()
     {
