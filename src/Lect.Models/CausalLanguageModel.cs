@@ -19,8 +19,34 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name)
     /// <summary>C.</summary>
     public long Width => HeadWeight.shape[1];
 
+    /// <summary>Of each layer: how many keys a query sees at most, itself among them; null: all before it.</summary>
+    public virtual IReadOnlyList<long?>? Windows => null;
+
     /// <summary>The configuration, as config.json has it.</summary>
     public abstract JsonObject ConfigJson { get; }
+
+    /// <summary>An empty cache for this model; the caller disposes it.</summary>
+    /// <param name="positions">To make room for.</param>
+    public KvCache NewCache(long positions) => new(LayerCount, positions, Windows);
+
+    /// <summary>Draws new weights: N(0, <c>initializer_range</c>), those of the projections back into the residual stream smaller by sqrt(2 N) (Radford et al. 2019, section 2.3), biases 0, norms 1.</summary>
+    public void Initialize(long seed)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var generator = Seeds.Generator(seed, "init");
+        foreach (var (key, parameter) in named_parameters())
+        {
+            if (key.EndsWith(".bias", StringComparison.Ordinal)) parameter.zero_();
+            else if (parameter.dim() == 1) parameter.fill_(1);
+            else parameter.normal_(0, IsResidual(key) ? InitializerRange / Math.Sqrt(2 * LayerCount) : InitializerRange, generator);
+        }
+    }
+
+    private protected abstract double InitializerRange { get; }
+
+    /// <summary>Whether a weight is that of a projection whose result is added to the stream.</summary>
+    private protected abstract bool IsResidual(string key);
 
     /// <summary>The precision of matrix products; fp32 unless set. Parameters stay fp32.</summary>
     public ComputeType Compute { get; set; }
@@ -56,7 +82,12 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name)
     public Tensor Loss(Tensor ids_BT, Tensor labels_BT, double scale, Tensor? real_BS = null, Tensor? positions_BT = null)
     {
         using var scope = NewDisposeScope();
-        var hidden = Hidden(ids_BT, real_BS, positions_BT);
-        return LinearCrossEntropy.Apply(hidden.reshape(-1, hidden.shape[^1]), HeadWeight, labels_BT.reshape(-1), scale, Compute).MoveToOuterDisposeScope();
+        return Loss(Hidden(ids_BT, real_BS, positions_BT), labels_BT, scale).MoveToOuterDisposeScope();
     }
+
+    /// <summary>The same of final activations that are there already.</summary>
+    /// <param name="hidden_BTC">Of <see cref="Hidden"/>.</param>
+    /// <param name="labels_BT">The next token of each position, or -100.</param>
+    /// <param name="scale">1 / number of labels for the mean.</param>
+    public Tensor Loss(Tensor hidden_BTC, Tensor labels_BT, double scale) => LinearCrossEntropy.Apply(hidden_BTC.flatten(0, -2), HeadWeight, labels_BT.flatten(), scale, Compute);
 }

@@ -8,6 +8,9 @@ namespace Lect.Testing;
 /// <summary>A checkpoint of fixtures/hf with its expected values, compared at the tolerances of that folder's README.md.</summary>
 internal sealed class HuggingFaceFixture(string name)
 {
+    /// <summary>The folders of decoders, one or two of each architecture.</summary>
+    public static IReadOnlyList<string> Decoders { get; } = ["openai-gpt", "gpt2", "gpt_neo", "gpt_neox", "falcon", "falcon-new", "llama", "llama3", "mistral", "qwen2", "qwen3"];
+
     public string Folder { get; } = Fixtures.Path_("hf", name);
 
     public SafeTensorsFile Tensors => field ??= SafeTensorsFile.Open(Path.Combine(Folder, "expected.safetensors"));
@@ -28,6 +31,16 @@ internal sealed class HuggingFaceFixture(string name)
 
     /// <summary>The mean loss over the labels that are not -100.</summary>
     public static Tensor Loss(EncoderDecoder model, Tensor source, Tensor labels) => model.Loss(source, Shifted(model, labels), labels, 1.0 / labels.ne(-100).sum().item<long>());
+
+    /// <summary>The mean loss of a decoder over the labels that are not -100, each predicted from those before it.</summary>
+    public static Tensor Loss(CausalLanguageModel model, Tensor ids, Tensor labels, Tensor? real)
+    {
+        var targets = Next(labels);
+        return model.Loss(ids, targets, 1.0 / targets.ne(LinearCrossEntropy.Ignored).sum().item<long>(), real);
+    }
+
+    /// <summary>Labels where they are predicted: one place earlier.</summary>
+    public static Tensor Next(Tensor labels) => cat([labels.narrow(-1, 1, labels.shape[^1] - 1), full_like(labels.narrow(-1, 0, 1), LinearCrossEntropy.Ignored)], -1);
 
     /// <summary>The loss of an encoder's head over a batch of tensors, <c>in.</c> or <c>train.k.</c>: as transformers computes it, means.</summary>
     public Tensor Loss(EncoderModel model, string batch)
@@ -71,6 +84,7 @@ internal sealed class HuggingFaceFixture(string name)
     private static Tensor Part(nn.Module model, string key, Func<Tensor, Tensor> of)
     {
         var cut = key.IndexOf('[', StringComparison.Ordinal);
+        if (model is GptNeoX && key == "lm_head.weight") key = "embed_out.weight";   // the class has the one name, its files the other
         var whole = of(model.named_parameters().First(p => p.name == (cut < 0 ? key : key[..cut])).parameter);
         if (cut < 0) return whole;
         var ends = key[(cut + 1)..^1].Split(':').Select(long.Parse).ToArray();

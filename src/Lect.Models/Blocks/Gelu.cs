@@ -7,8 +7,8 @@ namespace Lect.Models;
 /// <summary>The non-linearities that published configurations name.</summary>
 internal static class Activations
 {
-    /// <summary><c>gelu</c> (erf), <c>gelu_new</c> (tanh form), <c>relu</c>, <c>silu</c>; null for any other name.</summary>
-    public static Func<Tensor, Tensor>? Of(string name) => name switch { "gelu" => x => x.gelu(), "gelu_new" or "gelu_pytorch_tanh" => Gelu.Tanh, "relu" => x => x.relu(), "silu" or "swish" => x => x.silu(), _ => null };
+    /// <summary><c>gelu</c> (erf), <c>gelu_new</c>, <c>gelu_fast</c> and <c>gelu_pytorch_tanh</c> (tanh form), <c>relu</c>, <c>silu</c>; null for any other name.</summary>
+    public static Func<Tensor, Tensor>? Of(string name) => name switch { "gelu" => x => x.gelu(), "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => Gelu.Tanh, "relu" => x => x.relu(), "silu" or "swish" => x => x.silu(), _ => null };
 }
 
 /// <summary>

@@ -31,7 +31,9 @@ internal static class ModelConfig
 
     public static JsonObject Write<T>(T config, string modelType, string architecture)
     {
-        var json = JsonSerializer.SerializeToNode(config, s_options)!.AsObject();
+        var json = JsonSerializer.SerializeToNode<object>(config!, s_options)!.AsObject();
+        foreach (var part in json.Select(p => p.Value).OfType<JsonObject>())   // what is not set within a part is not written
+            foreach (var key in part.Where(p => p.Value is null).Select(p => p.Key).ToList()) part.Remove(key);
         json["model_type"] = modelType;
         json["architectures"] = new JsonArray(architecture);
         json["dtype"] = "float32";

@@ -19,7 +19,15 @@ public static class ModelFolder
         if (VerbOf(config) is { } verb) throw new InvalidDataException($"{source}: found a {Architecture(config)}. Expected a decoder that continues texts; this one is for '{verb}'.");
         return (string?)config["model_type"] switch
         {
+            "openai-gpt" => new Gpt1(ModelConfig.Bind<Gpt1Config>(config, source), device: device),
             "gpt2" => new Gpt2(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), source), device),
+            "gpt_neo" => new Gpt3(ModelConfig.Bind<Gpt3Config>(config, source), device),
+            "gpt_neox" => new GptNeoX(ModelConfig.Bind<GptNeoXConfig>(RotaryConfig.Normalized(config, partly: 0.25), source), device),
+            "falcon" => new Falcon(ModelConfig.Bind<FalconConfig>(RotaryConfig.Normalized(config), source), device),
+            "llama" => new Llama(ModelConfig.Bind<LlamaConfig>(RotaryConfig.Normalized(config), source), device),
+            "mistral" => new Llama(ModelConfig.Bind<MistralConfig>(RotaryConfig.Normalized(config), source), device),
+            "qwen2" => new Llama(ModelConfig.Bind<Qwen2Config>(RotaryConfig.Normalized(config), source), device),
+            "qwen3" => new Llama(ModelConfig.Bind<Qwen3Config>(RotaryConfig.Normalized(config), source), device),
             var other => throw Unknown(other, source),
         };
     }
@@ -30,7 +38,19 @@ public static class ModelFolder
 
     private static string Architecture(JsonObject config) => (config["architectures"] as JsonArray)?.Select(a => (string?)a).FirstOrDefault() ?? "";
 
-    private static InvalidDataException Unknown(string? modelType, string source) => new($"{source}: found model_type '{modelType}'. This version of Lect knows gpt2, {string.Join(", ", Encoders)}, {string.Join(", ", EncoderDecoders)}.");
+    private static InvalidDataException Unknown(string? modelType, string source)
+    {
+        var known = (string[])[.. Decoders, .. Encoders, .. EncoderDecoders];
+        var nearest = modelType is null ? null : s_kin.FirstOrDefault(k => modelType.StartsWith(k.Name, StringComparison.OrdinalIgnoreCase)).Nearest ?? known.MaxBy(k => k.Zip(modelType).TakeWhile(p => p.First == char.ToLowerInvariant(p.Second)).Count() is >= 2 and var n ? n : 0);
+        return new($"{source}: found model_type '{modelType}'. This version of Lect knows {string.Join(", ", known)}.{(nearest is null ? "" : $" Nearest is {nearest}, but its tensors or its arithmetic differ.")}");
+    }
+
+    // Published architectures that are built on one of ours.
+    private static readonly (string Name, string? Nearest)[] s_kin = [("gemma", "llama"), ("phi3", "llama"), ("phi", "gpt_neox"), ("olmo", "llama"), ("smollm", "llama"), ("deepseek", "llama"), ("granite", "llama"), ("internlm", "llama"), ("mixtral", "mistral"), ("ministral", "mistral"), ("stablelm", "gpt_neox"), ("gptj", "gpt_neox"),
+        ("gpt_bigcode", "gpt2"), ("opt", "gpt2"), ("bloom", "falcon"), ("mpt", "falcon"), ("camembert", "roberta"), ("xlm", "roberta"), ("deberta", "roberta"), ("albert", "bert"), ("electra", "bert"), ("mpnet", "bert"), ("modernbert", "bert"), ("bart", "marian"), ("mbart", "marian"), ("pegasus", "marian"), ("m2m_100", "marian"), ("t5", "marian"), ("mt5", "marian")];
+
+    /// <summary>The <c>model_type</c> of each decoder.</summary>
+    public static IReadOnlyList<string> Decoders { get; } = ["openai-gpt", "gpt2", "gpt_neo", "gpt_neox", "falcon", "llama", "mistral", "qwen2", "qwen3"];
 
     /// <summary>The verb that a folder's model is for, where it is no language model that continues texts.</summary>
     private static string? VerbOf(JsonObject config) => EncoderDecoders.Contains((string?)config["model_type"]) ? "lect translate" : HeadOf(config) switch
@@ -41,6 +61,7 @@ public static class ModelFolder
         EncoderHead.ForMultipleChoice => "lect choose",
         EncoderHead.ForQuestionAnswering => "lect answer",
         EncoderHead.ForTokenClassification => "lect tag",
+        _ when Architecture(config) == Gpt1.ClassOf(Gpt1Head.MultipleChoice) => "lect choose",
         _ => Encoders.Contains((string?)config["model_type"]) ? "lect embed, or lect finetune" : null,
     };
 
@@ -60,7 +81,12 @@ public static class ModelFolder
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
         if (HeadOf(config) != EncoderHead.ForSequenceClassification) throw Misfit(config, path, "a model for sequence classification");
-        return (string?)config["model_type"] == "gpt2" ? Filled(new Gpt2Classifier(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), path), device), folder) : LoadEncoder(folder, device);
+        return (string?)config["model_type"] switch
+        {
+            "gpt2" => Filled(new Gpt2Classifier(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), path), device), folder),
+            "openai-gpt" => Filled(new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), Gpt1Head.Classification, device), folder),
+            _ => LoadEncoder(folder, device),
+        };
     }
 
     private static InvalidDataException Misfit(JsonObject config, string path, string expected) => new($"{path}: found {(Architecture(config) is { Length: > 0 } a ? "a " + a : "no architecture")}. Expected {expected}; this one is for '{VerbOf(config) ?? "lect generate"}'.");
@@ -219,8 +245,20 @@ public static class ModelFolder
     {
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        if (dropout is not null) foreach (var key in (string[])["resid_pdrop", "embd_pdrop", "attn_pdrop"]) config[key] = dropout;
+        if (dropout is not null) SetDropout(config, dropout.Value);
         return Filled(Create(config, device, path), folder);
+    }
+
+    /// <summary>Sets every dropout that an architecture has.</summary>
+    internal static void SetDropout(JsonObject config, double dropout)
+    {
+        foreach (var key in (string?)config["model_type"] switch
+        {
+            "openai-gpt" or "gpt2" => (string[])["resid_pdrop", "embd_pdrop", "attn_pdrop"],
+            "gpt_neo" => ["resid_dropout", "embed_dropout", "attention_dropout"],
+            "gpt_neox" or "falcon" => ["hidden_dropout", "attention_dropout"],
+            _ => ["attention_dropout"],
+        }) config[key] = dropout;
     }
 
     /// <summary>Fills a model's parameters; every one must be there, in its shape. Causal-mask buffers of old files are left out.</summary>
@@ -228,18 +266,22 @@ public static class ModelFolder
     {
         using var noGrad = no_grad();
         var unused = new HashSet<string>(weights.Names, StringComparer.Ordinal);
+        var isTied = !model.named_parameters().Any(p => s_heads.Contains(p.name));
         foreach (var (key, parameter) in model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)).Concat(model.named_buffers().Select(b => (b.name, b.buffer))))
         {
             using var scope = NewDisposeScope();
-            var name = Find(key, weights) ?? throw Absent(key, source);
+            // Of a tied pair either name may be the one that is there.
+            var name = Find(key, weights) ?? (isTied && s_embeddings.Any(e => key.EndsWith(e, StringComparison.Ordinal)) ? s_heads.FirstOrDefault(weights.Names.Contains) : null) ?? throw Absent(key, source);
             unused.Remove(name);
             if (!weights.Info(name).Shape.SequenceEqual(parameter.shape)) throw WrongShape(name, weights, parameter, source);
             parameter.copy_(weights.Load(name));
         }
         unused.RemoveWhere(IsBuffer);
-        unused.RemoveWhere(n => n is "lm_head.weight" or "cls.predictions.decoder.weight" or "cls.predictions.decoder.bias" or "lm_head.decoder.weight" or "lm_head.decoder.bias" or "vocab_projector.weight" || (model is Marian { Config.ShareEncoderDecoderEmbeddings: true } && n is "model.encoder.embed_tokens.weight" or "model.decoder.embed_tokens.weight"));   // copies of the embeddings
+        unused.RemoveWhere(n => s_heads.Contains(n) || n is "cls.predictions.decoder.weight" or "cls.predictions.decoder.bias" or "lm_head.decoder.weight" or "lm_head.decoder.bias" or "vocab_projector.weight" || (model is Marian { Config.ShareEncoderDecoderEmbeddings: true } && n is "model.encoder.embed_tokens.weight" or "model.decoder.embed_tokens.weight"));   // copies of the embeddings
         if (unused.Count > 0) throw new InvalidDataException($"{source}: found {unused.Count} tensors that this architecture has no place for, among them '{unused.Order(StringComparer.Ordinal).First()}'. The checkpoint is of another architecture.");
     }
+
+    private static readonly string[] s_heads = ["lm_head.weight", "embed_out.weight"], s_embeddings = ["tokens_embed.weight", "wte.weight", "embed_tokens.weight", "word_embeddings.weight", "embed_in.weight"];
 
     // Old files leave the first part of a key away, and call a norm's weight and bias gamma and beta.
     private static string? Find(string key, Weights weights)
@@ -252,9 +294,12 @@ public static class ModelFolder
         return null;
     }
 
-    private static readonly string[] s_prefixes = ["transformer.", "bert.", "roberta.", "distilbert."];
+    private static readonly string[] s_prefixes = ["transformer.", "model.", "gpt_neox.", "bert.", "roberta.", "distilbert."];
 
-    private static bool IsBuffer(string name) => name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal) || name is "model.encoder.embed_positions.weight" or "model.decoder.embed_positions.weight" || name.EndsWith("embeddings.position_ids", StringComparison.Ordinal);
+    private static bool IsBuffer(string name) => s_buffers.Any(b => name.EndsWith(b, StringComparison.Ordinal)) || name is "model.encoder.embed_positions.weight" or "model.decoder.embed_positions.weight";
+
+    // Causal masks and tables of positions, which files of older versions hold.
+    private static readonly string[] s_buffers = [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq", "embeddings.position_ids"];
 
     /// <summary>Writes config.json and model.safetensors, as save_pretrained does; each file appears whole or not at all.</summary>
     public static void Save(CausalLanguageModel model, string folder) => Save(model, model.ConfigJson, folder);

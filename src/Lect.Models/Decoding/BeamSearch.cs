@@ -177,7 +177,7 @@ public static class BeamSearch
 
     private sealed class CausalSteps(CausalLanguageModel model, int[] prompt, DecodingOptions options) : IBeamSteps
     {
-        private readonly KvCache cache = new(model.LayerCount, Math.Min(prompt.Length + options.MaxNewTokens, model.ContextLength));
+        private readonly KvCache cache = model.NewCache(Math.Min(prompt.Length + options.MaxNewTokens, model.ContextLength));
 
         public Tensor Next(long[] last)
         {

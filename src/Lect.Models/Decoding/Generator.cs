@@ -69,7 +69,7 @@ public static class Generator
             Rows = [.. prompts.Select((p, i) => new Row(i, p, Seeds.Random(options.Seed, "generate", streams?[i] ?? i)))];
             var longest = prompts.Max(p => p.Length);
             padded = prompts.Any(p => p.Length < longest);
-            cache = new KvCache(model.LayerCount, Math.Min(longest + options.MaxNewTokens, model.ContextLength));
+            cache = model.NewCache(Math.Min(longest + options.MaxNewTokens, model.ContextLength));
             long[] ids = new long[prompts.Count * longest], real = new long[ids.Length];
             for (var r = 0; r < prompts.Count; r++)
                 for (var i = 0; i < prompts[r].Length; i++)

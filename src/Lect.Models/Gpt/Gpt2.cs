@@ -74,7 +74,7 @@ public sealed class Gpt2 : CausalLanguageModel
 {
     private readonly Gpt2Model transformer;
 
-    /// <summary>A model with new weights, all zero until <see cref="Initialize"/> or a checkpoint fills them.</summary>
+    /// <summary>A model with new weights, all zero until <see cref="CausalLanguageModel.Initialize"/> or a checkpoint fills them.</summary>
     /// <param name="config">Sizes.</param>
     /// <param name="device">Where; <c>torch.META</c> to count parameters without allocating them.</param>
     public Gpt2(Gpt2Config config, Device? device = null) : base("GPT2LMHeadModel")
@@ -105,19 +105,8 @@ public sealed class Gpt2 : CausalLanguageModel
         return transformer.forward(ids_BT, real_BS, positions_BT, cache, sink, Compute).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Draws new weights: N(0, initializer_range), residual projections smaller by sqrt(2 N), biases 0, norms 1 (section 2.3).</summary>
-    public void Initialize(long seed)
-    {
-        using var scope = NewDisposeScope();
-        using var noGrad = no_grad();
-        using var generator = Seeds.Generator(seed, "init");
-        foreach (var (key, parameter) in named_parameters())
-        {
-            if (key.EndsWith(".bias", StringComparison.Ordinal)) parameter.zero_();
-            else if (parameter.dim() == 1) parameter.fill_(1);
-            else parameter.normal_(0, key.EndsWith("c_proj.weight", StringComparison.Ordinal) ? Config.InitializerRange / Math.Sqrt(2 * Config.NLayer) : Config.InitializerRange, generator);
-        }
-    }
+    private protected override double InitializerRange => Config.InitializerRange;
+    private protected override bool IsResidual(string key) => key.EndsWith("c_proj.weight", StringComparison.Ordinal);
 }
 
 /// <summary>GPT-2 with one score a label, read at the last real token (Hugging Face's GPT2ForSequenceClassification).</summary>
@@ -155,8 +144,7 @@ public sealed class Gpt2Classifier : nn.Module, ISequenceClassifier
         using var scope = NewDisposeScope();
         var positions_BT = real_BT is null ? null : Masks.Positions(real_BT);
         var x_BTC = transformer.forward(ids_BT, real_BT, positions_BT, null, null, ComputeType.Float32);
-        var last_B = real_BT is null ? full([ids_BT.shape[0]], ids_BT.shape[1] - 1, dtype: ScalarType.Int64) : (real_BT * arange(real_BT.shape[1], device: real_BT.device)).argmax(1);
-        return score.forward(x_BTC[arange(ids_BT.shape[0]), last_B]).MoveToOuterDisposeScope();
+        return score.forward(x_BTC[arange(ids_BT.shape[0]), Masks.Last(ids_BT, real_BT)]).MoveToOuterDisposeScope();
     }
 }
 

@@ -11,13 +11,15 @@ public class DecodingTests
 {
     private static readonly string s_folder = Fixtures.Path_("hf", "gpt2");
 
-    private static (SafeTensorsFile Tensors, JsonNode Json, List<int[]> Prompts) Expected()
+    public static TheoryData<string> Architectures => [.. HuggingFaceFixture.Decoders];
+
+    private static (SafeTensorsFile Tensors, JsonNode Json, List<int[]> Prompts) Expected(string folder)
     {
-        var file = SafeTensorsFile.Open(Path.Combine(s_folder, "expected.safetensors"));
+        var file = SafeTensorsFile.Open(Path.Combine(folder, "expected.safetensors"));
         long[] ids = Values(file, "gen.in.input_ids"), real = Values(file, "gen.in.attention_mask");
         var rows = (int)file.Tensors["gen.in.input_ids"].Shape[0];
         var prompts = Enumerable.Range(0, rows).Select(r => Enumerable.Range(r * ids.Length / rows, ids.Length / rows).Where(i => real[i] == 1).Select(i => (int)ids[i]).ToArray()).ToList();
-        return (file, Fixtures.Json(Path.Combine(s_folder, "expected.json"))["generation"]!, prompts);
+        return (file, Fixtures.Json(Path.Combine(folder, "expected.json"))["generation"]!, prompts);
     }
 
     private static long[] Values(SafeTensorsFile file, string name)
@@ -32,20 +34,20 @@ public class DecodingTests
         return [.. Values(file, name).Skip(row * width + prompt).Take(width - prompt).Select(i => (int)i)];
     }
 
-    [Fact]
-    public void Greedy_rows_equal_hugging_face_alone_and_in_a_batch()
+    [Theory, MemberData(nameof(Architectures))]
+    public void Greedy_rows_equal_hugging_face_alone_and_in_a_batch(string name)
     {
-        var (file, json, prompts) = Expected();
-        using var model = ModelFolder.Load(s_folder);
-        var eos = (int)(json["eos_token_id"] ?? Fixtures.Json(Path.Combine(s_folder, "config.json"))["eos_token_id"])!;
-        foreach (var (name, ends) in new[] { ("gen.greedy.sequences", Array.Empty<int>()), ("gen.greedy_eos.sequences", [eos]) })
+        var (file, json, prompts) = Expected(Fixtures.Path_("hf", name));
+        using var model = ModelFolder.Load(Fixtures.Path_("hf", name));
+        var eos = (int)(json["eos_token_id"] ?? Fixtures.Json(Fixtures.Path_("hf", name, "config.json"))["eos_token_id"])!;
+        foreach (var (key, ends) in new[] { ("gen.greedy.sequences", Array.Empty<int>()), ("gen.greedy_eos.sequences", [eos]) })
         {
             var options = new DecodingOptions { MaxNewTokens = 16, EosTokenIds = ends };
             var together = Generator.Stream(model, prompts, options).GroupBy(t => t.Row).ToDictionary(g => g.Key, g => g.Select(t => t.Id).ToArray());
             for (var r = 0; r < prompts.Count; r++)
             {
                 var width = (int)(file.Tensors["gen.in.input_ids"].Shape[1]);
-                var expected = Row(file, name, r, width);
+                var expected = Row(file, key, r, width);
                 var alone = Generator.Stream(model, [prompts[r]], options).Select(t => t.Id).ToArray();
                 Assert.Equal(expected[..alone.Length], alone);
                 Assert.Equal(alone, together[r]);
@@ -54,12 +56,12 @@ public class DecodingTests
         }
     }
 
-    [Fact]
-    public void Beams_equal_hugging_face()
+    [Theory, MemberData(nameof(Architectures))]
+    public void Beams_equal_hugging_face(string name)
     {
-        var (file, json, prompts) = Expected();
-        using var model = ModelFolder.Load(s_folder);
-        var eos = (int)(json["eos_token_id"] ?? Fixtures.Json(Path.Combine(s_folder, "config.json"))["eos_token_id"])!;
+        var (file, json, prompts) = Expected(Fixtures.Path_("hf", name));
+        using var model = ModelFolder.Load(Fixtures.Path_("hf", name));
+        var eos = (int)(json["eos_token_id"] ?? Fixtures.Json(Fixtures.Path_("hf", name, "config.json"))["eos_token_id"])!;
         var beams = json["beams"]!.AsArray();
         var width = (int)file.Tensors["gen.in.input_ids"].Shape[1];
         for (var i = 0; i < beams.Count; i++)

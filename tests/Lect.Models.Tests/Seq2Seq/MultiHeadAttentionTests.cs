@@ -53,8 +53,8 @@ public class MultiHeadAttentionTests
         }
     }
 
-    // Causal masks of ours are aligned to the last position (a cache), torch's to the first: with as many keys as queries they are one. Grouped heads come with the Llama-style decoder.
-    [Theory, InlineData("plain"), InlineData("cross_value_width"), InlineData("bool_mask"), InlineData("causal"), InlineData("scale"), InlineData("scale_one_bool")]
+    // Causal masks of ours are aligned to the last position (a cache), torch's to the first: with as many keys as queries they are one.
+    [Theory, InlineData("additive_mask"), InlineData("additive_inf_mask"), InlineData("gqa"), InlineData("mqa_causal"), InlineData("plain"), InlineData("cross_value_width"), InlineData("bool_mask"), InlineData("causal"), InlineData("scale"), InlineData("scale_one_bool")]
     public void Scaled_dot_products_are_pytorchs(string name)
     {
         using var scope = NewDisposeScope();
@@ -62,7 +62,7 @@ public class MultiHeadAttentionTests
         var file = SafeTensorsFile.Open(Fixtures.Path_("seq2seq", "sdpa.safetensors"));
         Tensor Load(string part) => file.Load($"{name}.{part}").clone();
         var (q, k, v) = (Load("q").requires_grad_(true), Load("k").requires_grad_(true), Load("v").requires_grad_(true));
-        var mask = (bool)c["causal"]! ? null : file.Tensors.ContainsKey(name + ".mask") ? Load("mask").to(ScalarType.Bool) : ones(1, 1, q.shape[2], k.shape[2], dtype: ScalarType.Bool);
+        var mask = (bool)c["causal"]! ? null : file.Tensors.ContainsKey(name + ".mask") ? Load("mask") : ones(1, 1, q.shape[2], k.shape[2], dtype: ScalarType.Bool);
         var y = Attention.ScaledDotProduct(q, k, v, mask, (double?)c["scale"] ?? 1 / Math.Sqrt((int)c["D"]!));
         Near.Equal(Load("out"), y, 5e-6, 0, "output");
         (y * Load("up")).sum().backward();
