@@ -82,12 +82,12 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name)
     public Tensor Loss(Tensor ids_BT, Tensor labels_BT, double scale, Tensor? real_BS = null, Tensor? positions_BT = null)
     {
         using var scope = NewDisposeScope();
-        return Loss(Hidden(ids_BT, real_BS, positions_BT), labels_BT, scale).MoveToOuterDisposeScope();
+        return LossOf(Hidden(ids_BT, real_BS, positions_BT), labels_BT, scale).MoveToOuterDisposeScope();
     }
 
     /// <summary>The same of final activations that are there already.</summary>
     /// <param name="hidden_BTC">Of <see cref="Hidden"/>.</param>
     /// <param name="labels_BT">The next token of each position, or -100.</param>
     /// <param name="scale">1 / number of labels for the mean.</param>
-    public Tensor Loss(Tensor hidden_BTC, Tensor labels_BT, double scale) => LinearCrossEntropy.Apply(hidden_BTC.flatten(0, -2), HeadWeight, labels_BT.flatten(), scale, Compute);
+    public Tensor LossOf(Tensor hidden_BTC, Tensor labels_BT, double scale) => LinearCrossEntropy.Apply(hidden_BTC.flatten(0, -2), HeadWeight, labels_BT.flatten(), scale, Compute);
 }

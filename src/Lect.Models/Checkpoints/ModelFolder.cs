@@ -323,10 +323,12 @@ public static class ModelFolder
     }
 
     /// <summary>Number of parameters of a configuration, counted without allocating them.</summary>
-    public static long CountParameters(JsonObject config)
+    /// <param name="config">config.json's content.</param>
+    /// <param name="source">What messages call it.</param>
+    public static long CountParameters(JsonObject config, string source = "config.json")
     {
         using var scope = NewDisposeScope();
-        using var model = Create(config, META);
+        using var model = Create(config, META, source);
         return model.parameters().Sum(p => p.numel());
     }
 

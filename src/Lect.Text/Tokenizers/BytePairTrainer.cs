@@ -25,6 +25,9 @@ internal sealed class BytePairTrainer
     /// <summary>What stands before the characters behind a piece's first, which are tokens of their own then (WordPiece's ##).</summary>
     public string ContinuingPrefix { get; init; } = "";
 
+    /// <summary>What stands behind a piece's last character, which is a token of its own then (GPT-1's &lt;/w&gt;).</summary>
+    public string EndSuffix { get; init; } = "";
+
     private sealed class Pair { public long Count; public readonly List<int> Words = []; }
 
     private readonly List<string> tokens = [];
@@ -67,6 +70,7 @@ internal sealed class BytePairTrainer
             ? seen.OrderByDescending(p => p.Value).ThenBy(p => char.ConvertToUtf32Lenient(p.Key)).Take(limit).Select(p => p.Key)
             : seen.Keys;
         foreach (var c in kept.OrderBy(char.ConvertToUtf32Lenient)) Add(c, 1);
+        foreach (var c in pieces.SelectMany(p => EndSuffix.Length > 0 ? NormalizedText.Characters(p.Key).TakeLast(1) : []).Distinct(StringComparer.Ordinal).Where(ids.ContainsKey).OrderBy(char.ConvertToUtf32Lenient).ToList()) Add(c + EndSuffix, 1);
         if (ContinuingPrefix.Length == 0) return;
         foreach (var c in pieces.SelectMany(p => NormalizedText.Characters(p.Key).Skip(1)).Distinct(StringComparer.Ordinal).Where(ids.ContainsKey).OrderBy(char.ConvertToUtf32Lenient).ToList()) Add(ContinuingPrefix + c, 1);
     }
@@ -77,7 +81,8 @@ internal sealed class BytePairTrainer
         var i = 0;
         foreach (var (piece, count) in pieces)
         {
-            words[i] = [.. NormalizedText.Characters(piece).Select((c, at) => at == 0 ? c : ContinuingPrefix + c).Where(ids.ContainsKey).Select(c => ids[c])];
+            var read = 0;
+            words[i] = [.. NormalizedText.Characters(piece).Select(c => ((read == 0 ? "" : ContinuingPrefix) + c + ((read += c.Length) == piece.Length ? EndSuffix : ""))).Where(ids.ContainsKey).Select(c => ids[c])];
             counts[i++] = count;
         }
         sizes = [.. words.Select(w => w.Length)];

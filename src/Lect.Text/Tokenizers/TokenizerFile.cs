@@ -155,14 +155,22 @@ internal static class TokenizerFile
         var other => throw new InvalidDataException($"Found the Metaspace prepend_scheme '{other}'. Expected always, first or never."),
     };
 
-    /// <summary>GPT-2's two files. Its end-of-text token is added where the vocabulary has it.</summary>
+    /// <summary>The two files of GPT-2, whose end-of-text token is added where the vocabulary has it, or of GPT-1, whose words end in <c>&lt;/w&gt;</c>.</summary>
     public static Tokenizer LoadVocabularyAndMerges(string vocabularyFile, string mergesFile)
     {
         if (!File.Exists(mergesFile)) throw new InvalidDataException($"Found {vocabularyFile} but no {mergesFile}. Expected both: a byte-level BPE needs its merges.");
         var vocabulary = JsonSerializer.Deserialize<Dictionary<string, int>>(File.ReadAllText(vocabularyFile)) ?? [];
         var merges = File.ReadLines(mergesFile).Where((l, i) => l.Length > 0 && !(i == 0 && l.StartsWith("#version", StringComparison.Ordinal))).Select(SplitMerge).ToList();
+        if (merges.Exists(m => m.Item2.EndsWith(EndOfWord, StringComparison.Ordinal))) return Gpt1(vocabulary, merges, new[] { TokenizerTrainer.Unknown }.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
         return ByteLevel(vocabulary, merges, new[] { "<|endoftext|>" }.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
     }
+
+    /// <summary>What the last piece of a word ends in (GPT-1).</summary>
+    internal const string EndOfWord = "</w>";
+
+    /// <summary>GPT-1's tokenizer as transformers has it without ftfy and spaCy: BERT's clean-up and words, lower case.</summary>
+    public static Tokenizer Gpt1(Dictionary<string, int> vocabulary, List<(string, string)> merges, IEnumerable<AddedToken> added) =>
+        new(new BytePairEncoding(vocabulary, merges, new(TokenizerTrainer.Unknown, EndOfWordSuffix: EndOfWord)), new BertNormalizer(), new BertPreTokenizer(), null, new BytePairDecoder(EndOfWord), added);
 
     /// <summary>BERT's vocab.txt: a token a line, its id the line's number from 0. A tokenizer_config.json beside it says whether case and accents count; without one they do not.</summary>
     public static Tokenizer LoadWordPieces(string path)

@@ -97,6 +97,22 @@ public static class TokenizerTrainer
         return TokenizerFile.WordPieces(vocabulary, normalizer);
     }
 
+    /// <summary>GPT-1's byte pair encoding (Radford et al. 2018, section 4.1): lower-case words between blanks and punctuation, whose last character carries <c>&lt;/w&gt;</c>. Ids: special tokens, characters, those with <c>&lt;/w&gt;</c>, then merges in order.</summary>
+    /// <param name="texts">Documents; read once, counted on all cores.</param>
+    /// <param name="size">Number of tokens at most, with the special ones.</param>
+    /// <param name="specialTokens">In front, <c>&lt;unk&gt;</c> among them; by default <c>&lt;|endoftext|&gt;</c> and it.</param>
+    /// <param name="alphabet">Only so many characters, the most frequent ones.</param>
+    /// <param name="threads">Cores to use; all by default.</param>
+    public static Tokenizer Gpt1(IEnumerable<string> texts, int size, IReadOnlyList<string>? specialTokens = null, int alphabet = 1000, int? threads = null)
+    {
+        specialTokens ??= [EndOfText, Unknown];
+        var pieces = CountBertWords(texts, new BertNormalizer(), threads);
+        RequireText(pieces.Count);
+        var (vocabulary, merges) = new BytePairTrainer { VocabularySize = size, SpecialTokens = specialTokens, EndSuffix = TokenizerFile.EndOfWord, LimitAlphabet = alphabet }.Train(pieces);
+        RequireSize(vocabulary.Count, size);
+        return TokenizerFile.Gpt1(vocabulary, merges, Special(vocabulary, specialTokens));
+    }
+
     internal static Dictionary<string, long> CountBertWords(IEnumerable<string> texts, BertNormalizer normalizer, int? threads = null)
     {
         var split = new BertPreTokenizer();

@@ -1,4 +1,4 @@
-// Generative pre-training: Radford et al. 2018, equation 1; GPT-2's model (2019), GPT-3's optimizer settings (Brown et al. 2020, appendix B).
+// Generative pre-training: Radford et al. 2018, equation 1; the models of Lect.Models/Gpt, GPT-3's optimizer settings (Brown et al. 2020, appendix B).
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Lect.Models;
@@ -19,8 +19,11 @@ public sealed record PretrainGptConfig : IRecipeConfig
     public TokenizerConfig Tokenizer { get; init; } = new();
     /// <summary>The text.</summary>
     public TextDataConfig Data { get; init; } = new();
-    /// <summary><c>path</c> (a folder to continue from), or <c>architecture: gpt2</c> and keys of its config.json (<c>n_positions</c> is the block and <c>vocab_size</c> the tokenizer's unless given) and <c>vectors</c>, word vectors that the embeddings begin with.</summary>
-    [KeysOf(typeof(Gpt2Config), "architecture", "path", "vectors")]
+    /// <summary>
+    /// <c>path</c> (a folder to continue from), or <c>architecture</c> (gpt1, gpt2, gpt3, gpt_neox, falcon, llama, mistral, qwen2, qwen3; gpt2 where it is not given) and keys of its config.json (the context is the block and <c>vocab_size</c> the
+    /// tokenizer's unless given) and <c>vectors</c>, word vectors that the embeddings begin with.
+    /// </summary>
+    [DecoderKeys]
     public Dictionary<string, object?> Model { get; init; } = [];
     /// <summary>The loop.</summary>
     public PretrainGptTrain Train { get; init; } = new();
@@ -33,9 +36,18 @@ public sealed record PretrainGptConfig : IRecipeConfig
     {
         var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
         if (Recipe is not (null or "gpt")) faults.Add(RunFile.OtherRecipe(Recipe, "gpt"));
-        if (Model.GetValueOrDefault("architecture") is { } a and not "gpt2") faults.Add($"model.architecture = '{a}': this version of Lect trains gpt2");
+        if (Model.GetValueOrDefault("architecture") is { } a && DecoderKind.Of(a as string ?? "") is null) faults.Add($"model.architecture = '{a}': expected {DecoderKind.Names}");
         faults.AddRange(RunFile.ContinuedModelFaults(Model));
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
+    }
+
+    /// <summary>config.json of the new model that the file describes.</summary>
+    internal JsonObject ModelJson(int vocabulary, int? endOfText)
+    {
+        var json = JsonSerializer.SerializeToNode(Model)!.AsObject();
+        var kind = DecoderKind.Of((string?)json["architecture"])!;
+        foreach (var key in (string[])["architecture", "vectors"]) json.Remove(key);
+        return kind.NewConfig(json, vocabulary, Train.Block, endOfText, Train.Dropout);
     }
 
     // A run may be resumed from another folder.
@@ -103,7 +115,7 @@ public static class PretrainGpt
         var batches = new PackedBatches(train, config.Train.Block, config.Train.Rows, config.Train.MicroBatchSize ?? config.Train.Rows, config.Seed, config.Train.Order == "shuffle");
         config = Resolve(config, model, batches).Validate();
         run.SaveSettings(config);
-        note?.Invoke($"gpt2: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {tokens.Count(CorpusSplit.Train).Tokens:N0} tokens to train on, {config.Train.Steps:N0} steps of {config.Train.Rows} x {config.Train.Block} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
+        note?.Invoke($"{model.ConfigJson["model_type"]}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {tokens.Count(CorpusSplit.Train).Tokens:N0} tokens to train on, {config.Train.Steps:N0} steps of {config.Train.Rows} x {config.Train.Block} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
 
         var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
         return TrainLoop.Run(new Training<TokenBatch>
@@ -137,18 +149,9 @@ public static class PretrainGpt
             if (tokenizer.VocabularySize > loaded.VocabularySize) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {loaded.VocabularySize} embeddings ({path}). Expected the model's own tokenizer, or a smaller one.");
             return loaded;
         }
-        var json = JsonSerializer.SerializeToNode(config.Model)!.AsObject();
-        json.Remove("architecture");
-        json.Remove("vectors");
-        json["vocab_size"] ??= tokenizer.VocabularySize;
-        json["n_positions"] ??= config.Train.Block;
-        foreach (var key in (string[])["bos_token_id", "eos_token_id"]) json[key] ??= tokenizer.EndOfText;
-        foreach (var key in (string[])["resid_pdrop", "embd_pdrop", "attn_pdrop"])
-            if (dropout is not null || json[key] is null) json[key] = dropout ?? 0;
-        json["model_type"] = "gpt2";
-        var model = ModelFolder.Create(json, device, "model");
+        var model = ModelFolder.Create(Affordable(config.ModelJson(tokenizer.VocabularySize, tokenizer.EndOfText)), device, "model");
         if (model.VocabularySize < tokenizer.VocabularySize) throw new InvalidDataException($"Found model.vocab_size = {model.VocabularySize}. Expected at least {tokenizer.VocabularySize}, the tokens of the tokenizer; leave the key away to get that.");
-        ((Gpt2)model).Initialize(config.Seed);
+        model.Initialize(config.Seed);
         if (isNew && config.Model.GetValueOrDefault("vectors") is string vectors)
         {
             using var read = VectorFiles.Read(vectors, note);
@@ -156,6 +159,14 @@ public static class PretrainGpt
             note?.Invoke($"{filled:N0} of {tokenizer.VocabularySize:N0} embeddings begin as the vectors of {vectors}");
         }
         return model;
+    }
+
+    // Weights, gradients and Adam's two moments, fp32; counted before anything is allocated.
+    private static JsonObject Affordable(JsonObject model)
+    {
+        const int BytesAParameter = 16;
+        var (parameters, memory) = (ModelFolder.CountParameters(model, "model"), GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+        return parameters * BytesAParameter <= memory ? model : throw new InvalidDataException(FormattableString.Invariant($"Found a model of {ModelFolder.Short(parameters)} parameters, whose training takes {parameters * BytesAParameter / 1e9:0} GB for weights, gradients and moments alone. Expected at most the {memory / 1e9:0} GB of this machine: choose a smaller one ('lect inspect FILE.yaml' counts the parameters of a run file)."));
     }
 
     // Everything that was left open, so that run.yaml repeats this run on this machine.

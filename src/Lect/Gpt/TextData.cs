@@ -7,7 +7,7 @@ public record TokenizerConfig
 {
     /// <summary>A tokenizer.json, or a folder that holds a tokenizer.</summary>
     public string? Path { get; init; }
-    /// <summary>A new one, learned from the training split: <c>bpe</c> (bytes), <c>wordpiece</c>, <c>unigram</c>, <c>char</c> or <c>word</c>. <value>bpe</value></summary>
+    /// <summary>A new one, learned from the training split: <c>bpe</c> (bytes), <c>gpt1</c> (BPE of lower-case words), <c>wordpiece</c>, <c>unigram</c>, <c>char</c> or <c>word</c>. <value>bpe</value></summary>
     public string? Kind { get; init; }
     /// <summary>Tokens of a new one (not for char). <value>8000</value></summary>
     public int? Size { get; init; }
@@ -18,7 +18,7 @@ public record TokenizerConfig
     internal virtual IEnumerable<string> Faults()
     {
         if (Path is not null && (Kind is not null || Size is not null)) yield return "tokenizer: found path together with kind or size, expected a tokenizer that is there, or one to learn";
-        if (Kind is not (null or "bpe" or "wordpiece" or "unigram" or "char" or "word")) yield return $"tokenizer.kind = '{Kind}': expected bpe, wordpiece, unigram, char or word";
+        if (Kind is not (null or "bpe" or "gpt1" or "wordpiece" or "unigram" or "char" or "word")) yield return $"tokenizer.kind = '{Kind}': expected bpe, gpt1, wordpiece, unigram, char or word";
         if (Kind == "char" && Size is not null) yield return $"tokenizer.size = {Size}: a char tokenizer has as many tokens as there are characters; leave the key away";
         if (Lowercase is not null && Kind != "wordpiece") yield return "tokenizer.lowercase: only a WordPiece vocabulary (kind: wordpiece) has it";
     }
@@ -33,6 +33,7 @@ public record TokenizerConfig
     private protected Tokenizer Train(IEnumerable<string> texts, IReadOnlyList<string>? specialTokens, int words, int minFrequency) => Kind switch
     {
         "wordpiece" => TokenizerTrainer.WordPieces(texts, Size ?? 8000, Lowercase ?? true),
+        "gpt1" => TokenizerTrainer.Gpt1(texts, Size ?? 8000, specialTokens),
         "unigram" => TokenizerTrainer.Unigram(texts, Size ?? 8000, specialTokens),
         "char" => TokenizerTrainer.Characters(texts, specialTokens: specialTokens),
         "word" => TokenizerTrainer.Words(texts, Size ?? words, specialTokens: specialTokens, minFrequency: minFrequency),

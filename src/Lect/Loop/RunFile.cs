@@ -11,7 +11,7 @@ namespace Lect;
 
 /// <summary>Which keys a section may hold that is kept as it is: those of a configuration record, and some more.</summary>
 [AttributeUsage(AttributeTargets.Property)]
-public sealed class KeysOfAttribute(Type type, params string[] more) : Attribute
+public class KeysOfAttribute(Type type, params string[] more) : Attribute
 {
     /// <summary>The record.</summary>
     public Type Type => type;
@@ -19,7 +19,12 @@ public sealed class KeysOfAttribute(Type type, params string[] more) : Attribute
     /// <summary>The others.</summary>
     public IReadOnlyList<string> More => more;
 
-    internal IEnumerable<string> Keys => RunFile.Keys(type).Where(p => p.Value.GetCustomAttribute<System.Text.Json.Serialization.JsonExtensionDataAttribute>() is null).Select(p => p.Key).Concat(more);
+    /// <summary>The keys that a section may have.</summary>
+    /// <param name="given">Those of its values that are plain, which may decide.</param>
+    internal virtual IEnumerable<string> Keys(IReadOnlyDictionary<string, string?> given) => Of(type).Concat(more);
+
+    /// <summary>The keys of a record.</summary>
+    private protected static IEnumerable<string> Of(Type record) => RunFile.Keys(record).Where(p => p.Value.GetCustomAttribute<System.Text.Json.Serialization.JsonExtensionDataAttribute>() is null).Select(p => p.Key);
 }
 
 /// <summary>
@@ -124,8 +129,11 @@ public static class RunFile
             var key = Snake(((YamlScalarNode)keyNode).Value!);
             if (!properties.TryGetValue(key, out var property)) throw Unknown(where(keyNode), path + key, properties.Keys);
             if (property.GetCustomAttribute<KeysOfAttribute>() is { } allowed && value is YamlMappingNode kept)
+            {
+                var known = allowed.Keys(kept.Children.Where(p => p.Value is YamlScalarNode).ToDictionary(p => ((YamlScalarNode)p.Key).Value!, p => ((YamlScalarNode)p.Value).Value, StringComparer.Ordinal)).ToList();
                 foreach (var k in kept.Children.Keys)
-                    if (!allowed.Keys.Contains(((YamlScalarNode)k).Value)) throw Unknown(where(k), $"{path}{key}.{k}", allowed.Keys);
+                    if (!known.Contains(((YamlScalarNode)k).Value!)) throw Unknown(where(k), $"{path}{key}.{k}", known);
+            }
             property.SetValue(target, Convert(property.PropertyType, value, path + key, where));
         }
         return target;
@@ -142,6 +150,8 @@ public static class RunFile
     {
         var kind = Nullable.GetUnderlyingType(type) ?? type;
         if (kind.IsAssignableTo(typeof(IDictionary)) && !IsNothing(node)) return Dictionary(kind, node, key, where);
+        if (kind == typeof(object) && node is YamlMappingNode) return Dictionary(typeof(Dictionary<string, object?>), node, key, where);
+        if (kind == typeof(object) && node is YamlSequenceNode values) return values.Children.Select(v => Convert(kind, v, key, where)).ToList();
         if (kind.IsArray)
         {
             var items = node is YamlSequenceNode list ? list.Children : [node];

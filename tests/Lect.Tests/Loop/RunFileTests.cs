@@ -85,27 +85,49 @@ public sealed class RunFileTests : IDisposable
             Assert.Contains(part, message, StringComparison.Ordinal);
     }
 
-    public static TheoryData<string> Presets => [.. Directory.EnumerateFiles(Path.Combine(Fixtures.Root, "configs", "gpt"), "*.yaml").Select(f => Path.GetRelativePath(Fixtures.Root, f))];
+    public static TheoryData<string> Presets => [.. Directory.EnumerateFiles(Path.Combine(Fixtures.Root, "configs", "gpt"), "*.yaml", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(Fixtures.Root, f))];
 
     [Theory, MemberData(nameof(Presets))]
     public void Every_preset_is_read_and_a_shrunken_copy_of_it_runs(string preset)
     {
         var text = Path.Combine(folder, "text.txt");
         File.WriteAllText(text, string.Concat(Enumerable.Range(0, 500).Select(i => $"The {i}th line of a small text.\n")));
-        var config = RunFile.Load<PretrainGptConfig>(Path.Combine(Fixtures.Root, preset), [$"data.path={text}", "data.split=tail", "train.steps=2", "train.micro_batch_size=2", "train.batch_tokens=null", "train.batch_size=4", "train.block=16", "model.n_layer=1", "model.n_embd=16", "model.n_head=2"]);
+        var own = RunFile.Load<PretrainGptConfig>(Path.Combine(Fixtures.Root, preset)).Model.Keys;
+        string[] Shrunk((string Key, int Value)[] keys) => [.. keys.Where(k => own.Contains(k.Key)).Select(k => $"model.{k.Key}={k.Value}")];
+        var config = RunFile.Load<PretrainGptConfig>(Path.Combine(Fixtures.Root, preset), [$"data.path={text}", "data.split=tail", "train.steps=2", "train.warmup=1", "train.micro_batch_size=2", "train.batch_tokens=null", "train.batch_size=4", "train.block=16",
+            .. Shrunk([("n_layer", 1), ("n_embd", 16), ("n_head", 2), ("num_layers", 2), ("num_hidden_layers", 1), ("hidden_size", 16), ("num_heads", 2), ("num_attention_heads", 2), ("num_key_value_heads", 1), ("intermediate_size", 24), ("window_size", 4), ("sliding_window", 4)])]);
         config = config with { Tokenizer = config.Tokenizer with { Size = config.Tokenizer.Kind == "char" ? null : 300 } };
         var state = PretrainGpt.Run(config, Path.Combine(folder, "run"));
         Assert.Equal((2, 2 * 4 * 16), (state.Step, state.Tokens));
+        using var model = LanguageModel.Load(Path.Combine(folder, "run"));   // what was written is a folder of that architecture
+        Assert.Equal(16, model.Model.ContextLength);
+        Assert.Equal(5, model.Score([1, 2, 3, 4, 5]).LogProbs.Length);
     }
 
-    [Theory, InlineData("gpt2-124m", 124_439_808), InlineData("shakespeare-char", 810_112)]
-    public void Presets_have_the_parameters_they_claim(string preset, long parameters)
+    private static long Parameters(string preset)
     {
-        var model = RunFile.Load<PretrainGptConfig>(Path.Combine(Fixtures.Root, "configs", "gpt", preset + ".yaml"));
-        var json = System.Text.Json.JsonSerializer.SerializeToNode(model.Model)!.AsObject();
-        json["model_type"] = "gpt2";
-        json["vocab_size"] = model.Tokenizer.Size ?? 67;   // the 65 characters of tinyshakespeare and two special tokens
-        json["n_positions"] = model.Train.Block;
-        Assert.Equal(parameters, Lect.Models.ModelFolder.CountParameters(json));
+        var config = RunFile.Load<PretrainGptConfig>(Path.Combine(Fixtures.Root, "configs", "gpt", preset + ".yaml"));
+        return Lect.Models.ModelFolder.CountParameters(config.ModelJson(config.Tokenizer.Size ?? 67, endOfText: null));   // the 65 characters of tinyshakespeare and two special tokens
+    }
+
+    // GPT-3's: N (12 C² + 10 C) in the layers (GPT-Neo has no biases on queries, keys and values), (V + T) C embeddings, 2 C in the last norm.
+    [Theory, InlineData("gpt2-124m", 124_439_808), InlineData("shakespeare-char", 810_112), InlineData("gpt3/125m", 125_198_592), InlineData("gpt3/350m", 355_798_016), InlineData("gpt3/175b", 174_600_720_384)]
+    public void Presets_have_the_parameters_they_claim(string preset, long parameters) => Assert.Equal(parameters, Parameters(preset));
+
+    [Fact]
+    public void The_steps_of_the_history_are_of_one_size()
+    {
+        var sizes = Directory.EnumerateFiles(Path.Combine(Fixtures.Root, "configs", "gpt", "evolution")).Select(f => Parameters("evolution/" + Path.GetFileNameWithoutExtension(f))).ToList();
+        Assert.Equal(7, sizes.Count);
+        Assert.InRange(sizes.Max() / (double)sizes.Min(), 1, 1.02);
+    }
+
+    [Fact]
+    public void A_model_that_memory_cannot_hold_is_refused_before_it_is_made()
+    {
+        var text = Path.Combine(folder, "text.txt");
+        File.WriteAllText(text, string.Concat(Enumerable.Range(0, 500).Select(i => $"The {i}th line of a small text.\n")));
+        var config = RunFile.Load<PretrainGptConfig>(Path.Combine(Fixtures.Root, "configs", "gpt", "gpt3", "175b.yaml"), [$"data.path={text}", "data.split=tail", "tokenizer.size=300", "train.block=8"]);
+        Assert.Contains("parameters, whose training takes", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config, Path.Combine(folder, "run"))).Message, StringComparison.Ordinal);
     }
 }

@@ -8,14 +8,20 @@ public class TokenizerFixtureTests
 {
     private static readonly string[] s_texts = [.. Fixtures.Json(Fixtures.Path_("tokenizers", "texts.json")).AsArray().Select(t => (string)t!["text"]!)];
 
-    public static TheoryData<string> Kinds => ["gpt2", "gpt2-prefix-space", "roberta", "llama3", "qwen2", "added-tokens", "word-level", "char-level", "t5", "unigram-byte-fallback", "llama2", "llama2-metaspace", "gemma", "bert-cased", "bert-uncased", "gpt1", "published-gpt2", "published-bert-base-uncased"];
+    public static TheoryData<string> Kinds => ["gpt2", "gpt2-prefix-space", "roberta", "llama3", "qwen2", "added-tokens", "word-level", "char-level", "t5", "unigram-byte-fallback", "llama2", "llama2-metaspace", "gemma", "bert-cased", "bert-uncased", "gpt1", "published-gpt1", "published-gpt2", "published-bert-base-uncased"];
 
     private static Tokenizer Open(string kind)
     {
         if (kind == "published-bert-base-uncased") return Tokenizer.Load(Fixtures.Shared("data", "tokenizers", "bert-base-uncased"));
-        if (kind != "published-gpt2") return Tokenizer.Load(Fixtures.Path_("tokenizers", kind));
-        var folder = Fixtures.Shared("data", "tokenizers", "gpt2");
-        return TokenizerFile.LoadVocabularyAndMerges(Path.Combine(folder, "encoder.json"), Path.Combine(folder, "vocab.bpe"));
+        if (kind == "published-gpt1") return Gpt("gpt1", "vocab_40000.bpe", "encoder_bpe_40000.json");
+        if (kind == "published-gpt2") return Gpt("gpt2", "vocab.bpe", "encoder.json");
+        return Tokenizer.Load(Fixtures.Path_("tokenizers", kind));
+
+        static Tokenizer Gpt(string name, string merges, string vocabulary)
+        {
+            var folder = Fixtures.Shared("data", "tokenizers", name);
+            return TokenizerFile.LoadVocabularyAndMerges(Path.Combine(folder, vocabulary), Path.Combine(folder, merges));
+        }
     }
 
     private static IEnumerable<(string Text, JsonNode Expected)> Cases(string kind) =>
