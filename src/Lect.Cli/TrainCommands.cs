@@ -15,25 +15,35 @@ internal static class TrainCommands
         Recipe<PretrainGptConfig>("gpt", "Generative pre-training of a decoder. Example: lect train gpt -c configs/gpt/sdk-small.yaml --out runs/gpt", PretrainGpt.Run),
     };
 
-    public static Command Finetune() => new("finetune", "Teach a pre-trained encoder a task")
+    public static Command Finetune() => new("finetune", "Teach a pre-trained model a task")
     {
         Task("classify", "Labels or numbers of texts. Example: lect finetune classify -c configs/bert/sst2.yaml --set model.path=runs/bert data.path=train.tsv --out runs/sst2"),
         Task("pairs", "Labels or numbers of pairs of texts. Example: lect finetune pairs --set model.path=runs/bert data.path=train.jsonl --out runs/pairs"),
         Task("choice", "Which of several texts follows. Example: lect finetune choice --set model.path=runs/bert data.path=swag.csv --out runs/swag"),
         Task("qa", "Answers in texts. Example: lect finetune qa --set model.path=runs/bert data.path=train-v1.1.json data.validation_path=dev-v1.1.json --out runs/squad"),
         Task("tag", "Tags of words. Example: lect finetune tag --set model.path=runs/bert data.path=train.conll --out runs/ner"),
+        Gpt1(),
     };
 
-    private static Command Task(string kind, string description)
+    private static Command Gpt1()
+    {
+        var task = new Option<string?>("--task") { Description = $"The transformation of the input: {string.Join(", ", FinetuneGpt1.Tasks)} (gpt1.task)" };
+        var command = Task("gpt1", "GPT-1's fine-tuning by input transformation, with its language model's loss beside the task's. Example: lect finetune gpt1 --task entail --set model.path=runs/gpt1 data.path=train.tsv data.task=rte --out runs/rte", (parsed, config) => parsed.GetValue(task) is { } named ? config with { Gpt1 = config.Gpt1 with { Task = named } } : config);
+        command.Add(task);
+        return command;
+    }
+
+    private static Command Task(string kind, string description, Func<ParseResult, FinetuneConfig, FinetuneConfig>? change = null)
     {
         var seeds = new Option<int>("--seeds") { Description = "So many runs that differ in their seeds alone, in folders seed-N: mean and deviation of their figures", DefaultValueFactory = _ => 1 };
         var command = Recipe<FinetuneConfig>(kind, description + ". Without data: examples of the SDK's documentation", (parsed, config, folder, report, note, stop) =>
         {
             config = Named(config, config.Recipe, kind, "finetune", c => c with { Recipe = kind });
+            config = change?.Invoke(parsed, config) ?? config;
             if (parsed.GetValue(seeds) == 1)
             {
                 Lect.Finetune.Run(config, folder, report, note, stop);
-                return $"done: model in {folder}\nNext: lect {s_next[kind]} --model {folder} …";
+                return $"done: model in {folder}\nNext: lect {s_next[kind == "gpt1" ? config.Gpt1.Task : kind]} --model {folder} …";
             }
             var summary = Lect.Finetune.RunSeeds(config, parsed.GetValue(seeds), folder, report, note, stop);
             return $"done: {parsed.GetValue(seeds)} seeds, best evaluation of each: " + string.Join("  ", summary.Where(f => !f.Name.StartsWith("last/", StringComparison.Ordinal)).Select(f => FormattableString.Invariant($"{f.Name} {f.Mean:0.0000} ± {f.Deviation:0.0000}"))) + $"\nAll of them: {Path.Combine(folder, "seeds.json")}";
@@ -42,7 +52,7 @@ internal static class TrainCommands
         return command;
     }
 
-    private static readonly Dictionary<string, string> s_next = new(StringComparer.Ordinal) { ["classify"] = "classify", ["pairs"] = "classify", ["choice"] = "choose", ["qa"] = "answer", ["tag"] = "tag" };
+    private static readonly Dictionary<string, string> s_next = new(StringComparer.Ordinal) { ["classify"] = "classify", ["pairs"] = "classify", ["entail"] = "classify", ["similarity"] = "classify", ["choice"] = "choose", ["qa"] = "answer", ["tag"] = "tag" };
 
     private static T Named<T>(T config, string? found, string recipe, string verb, Func<T, T> name) => found is null or "" || found == recipe ? name(config)
         : throw new InvalidDataException($"The run file cannot be honoured: recipe = '{found}': this file is for another verb than lect {verb} {recipe}.");

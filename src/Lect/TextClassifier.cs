@@ -42,9 +42,15 @@ public sealed class TextClassifier : IDisposable
         foreach (var row in rows) row.Check(Model, encoder?.TypeCount ?? 0);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        if (encoder is not null) return Classified(encoder.Output(new EncoderBatch(rows, encoder.PadId).Hidden(encoder)));
-        return [.. rows.SelectMany(row => Classified(Model.Scores(tensor(row.Ids.Select(i => (long)i).ToArray(), 1, row.Ids.Length))))];   // a decoder knows padding by its id
+        var pad = encoder?.PadId ?? 0;
+        var scores_BL = new EncoderBatch(rows, pad).Scores(Model);
+        if (Model is Gpt1 { Config: { BothOrders: true, DelimiterTokenId: { } delimiter } }) scores_BL += new EncoderBatch([.. rows.Select(r => Swapped(r, delimiter))], pad).Scores(Model);
+        return Classified(scores_BL);
     }
+
+    // start A delimiter B extract with the texts in the other order.
+    private static EncoderRow Swapped(EncoderRow row, int delimiter) => Array.IndexOf(row.Ids, delimiter) is > 0 and var at ? new([row.Ids[0], .. row.Ids[(at + 1)..^1], delimiter, .. row.Ids[1..at], row.Ids[^1]])
+        : throw new InvalidDataException($"Found a text without the delimiter {delimiter}. Expected two texts: this model tells how alike they are.");
 
     private List<Classified> Classified(Tensor logits_BL) => [.. logits_BL.to(ScalarType.Float64).cpu().contiguous().data<double>().ToArray().Chunk((int)logits_BL.shape[1]).Select(Answer)];
 

@@ -42,6 +42,15 @@ internal sealed class HuggingFaceFixture(string name)
     /// <summary>Labels where they are predicted: one place earlier.</summary>
     public static Tensor Next(Tensor labels) => cat([labels.narrow(-1, 1, labels.shape[^1] - 1), full_like(labels.narrow(-1, 0, 1), LinearCrossEntropy.Ignored)], -1);
 
+    /// <summary>What GPT-1's second head says of the choices of a batch, [B, choices], and the loss of both heads, the language model's counted half.</summary>
+    public (Tensor Scores, Tensor Loss) TwoHeads(Gpt1 model, string batch)
+    {
+        Tensor ids = Tensors.Load(batch + "input_ids"), labels = Tensors.Load(batch + "labels"), at = Tensors.Load(batch + "mc_token_ids").flatten(), next = Next(labels);
+        var hidden_RTC = model.Hidden(Rows(ids));
+        var scores = model.TaskScores(hidden_RTC[arange(at.shape[0]), at]).view(ids.shape[0], -1);
+        return (scores, nn.functional.cross_entropy(scores, Tensors.Load(batch + "mc_labels")) + model.LossOf(hidden_RTC, Rows(next), 0.5 / next.ne(-100).sum().item<long>()));
+    }
+
     /// <summary>The loss of an encoder's head over a batch of tensors, <c>in.</c> or <c>train.k.</c>: as transformers computes it, means.</summary>
     public Tensor Loss(EncoderModel model, string batch)
     {

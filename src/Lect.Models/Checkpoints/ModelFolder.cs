@@ -89,6 +89,16 @@ public static class ModelFolder
         };
     }
 
+    /// <summary>Opens a folder with a model that scores continuations.</summary>
+    /// <exception cref="InvalidDataException">Something is missing, damaged, or the model is of another kind.</exception>
+    public static ISequenceClassifier LoadChooser(string folder, Device? device = null)
+    {
+        TorchNative.Load();
+        var path = Path.Combine(folder, "config.json");
+        var config = ModelConfig.ReadFile(path);
+        return Architecture(config) == Gpt1.ClassOf(Gpt1Head.MultipleChoice) ? Filled(new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), Gpt1Head.MultipleChoice, device), folder) : LoadEncoder(folder, device, EncoderHead.ForMultipleChoice);
+    }
+
     private static InvalidDataException Misfit(JsonObject config, string path, string expected) => new($"{path}: found {(Architecture(config) is { Length: > 0 } a ? "a " + a : "no architecture")}. Expected {expected}; this one is for '{VerbOf(config) ?? "lect generate"}'.");
 
     /// <summary>The <c>model_type</c> of each encoder.</summary>
@@ -138,12 +148,7 @@ public static class ModelFolder
     {
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        if (labels is not null)
-        {
-            config["id2label"] = new JsonObject(labels.Select((l, i) => KeyValuePair.Create(i.ToString(CultureInfo.InvariantCulture), (JsonNode?)l)));
-            config["label2id"] = new JsonObject(labels.Select((l, i) => KeyValuePair.Create(l, (JsonNode?)i)));
-            config.Remove("num_labels");
-        }
+        if (labels is not null) SetLabels(config, labels);
         if (dropout is not null) foreach (var key in (string[])["hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "classifier_dropout", "seq_classif_dropout", "qa_dropout"]) if (config.ContainsKey(key) || (key.EndsWith("_prob", StringComparison.Ordinal) && (string?)config["model_type"] != "distilbert")) config[key] = dropout;
         var model = CreateEncoder(config, head, device, path);
         try
@@ -170,6 +175,55 @@ public static class ModelFolder
             else throw name is null ? Absent(key, source) : WrongShape(name, weights, parameter, source);
         }
         return missing;
+    }
+
+    /// <summary>Opens a folder's GPT-1 under a second head that it may not have yet: then the head is new, as are the embeddings of tokens that were added.</summary>
+    /// <param name="folder">In Hugging Face's layout.</param>
+    /// <param name="head">What it is to have besides its language model.</param>
+    /// <param name="seed">Key of the new weights.</param>
+    /// <param name="change">Changes the configuration: labels, tokens.</param>
+    /// <param name="device">Where.</param>
+    /// <param name="dropout">Replaces the configuration's; null: the configuration's own.</param>
+    /// <param name="fromNothing">All weights are new: the folder gives the configuration alone.</param>
+    /// <returns>The model, and the keys that are new.</returns>
+    /// <exception cref="InvalidDataException">It is no GPT-1, or something of the decoder is missing or of another shape.</exception>
+    public static (Gpt1 Model, IReadOnlyList<string> New) LoadGpt1(string folder, Gpt1Head head, long seed = 1, Action<JsonObject>? change = null, Device? device = null, double? dropout = null, bool fromNothing = false)
+    {
+        TorchNative.Load();
+        var path = Path.Combine(folder, "config.json");
+        var config = ModelConfig.ReadFile(path);
+        if ((string?)config["model_type"] != "openai-gpt") throw new InvalidDataException($"{path}: found model_type '{(string?)config["model_type"]}'. Expected a GPT-1 (openai-gpt).");
+        if (dropout is not null) { SetDropout(config, dropout.Value); config["summary_first_dropout"] = dropout; }
+        change?.Invoke(config);
+        var model = new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), head, device);
+        try
+        {
+            using var noGrad = no_grad();
+            model.Initialize(seed);
+            var (made, weights) = (new List<string>(), fromNothing ? null : Weights.Open(folder));
+            foreach (var (key, parameter) in model.named_parameters())
+            {
+                using var scope = NewDisposeScope();
+                var name = weights is null ? null : Find(key, weights) ?? (key.EndsWith("tokens_embed.weight", StringComparison.Ordinal) ? s_heads.FirstOrDefault(weights.Names.Contains) : null);
+                if (weights is null || (name is null && model.DepthOf(key) is null)) { made.Add(key); continue; }
+                var shape = name is null ? throw Absent(key, folder) : weights.Info(name).Shape;
+                if (shape.SequenceEqual(parameter.shape)) parameter.copy_(weights.Load(name));
+                else if (key.EndsWith("tokens_embed.weight", StringComparison.Ordinal) && shape.Length == 2 && shape[1] == parameter.shape[1] && shape[0] < parameter.shape[0]) { parameter.narrow(0, 0, shape[0]).copy_(weights.Load(name)); made.Add($"{parameter.shape[0] - shape[0]} rows of {key}"); }
+                else if (model.DepthOf(key) is null) made.Add(key);
+                else throw WrongShape(name, weights, parameter, folder);
+            }
+            model.eval();
+            return (model, made);
+        }
+        catch { model.Dispose(); throw; }
+    }
+
+    /// <summary>The labels of a classifier in its configuration.</summary>
+    internal static void SetLabels(JsonObject config, IReadOnlyList<string> labels)
+    {
+        config["id2label"] = new JsonObject(labels.Select((l, i) => KeyValuePair.Create(i.ToString(CultureInfo.InvariantCulture), (JsonNode?)l)));
+        config["label2id"] = new JsonObject(labels.Select((l, i) => KeyValuePair.Create(l, (JsonNode?)i)));
+        config.Remove("num_labels");
     }
 
     private static InvalidDataException Absent(string key, string source) => new($"{source}: found no tensor '{key}', which this architecture has. The checkpoint is of another architecture, or not whole.");

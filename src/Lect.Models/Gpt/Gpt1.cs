@@ -45,6 +45,10 @@ public sealed record Gpt1Config
     public JsonNode? EosTokenId { get; init; }
     /// <summary>Id of padding.</summary>
     public int? PadTokenId { get; init; }
+    /// <summary>Ours: pairs are read in both orders and their scores added (similarity, figure 1).</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool BothOrders { get; init; }
+    /// <summary>Ours: id of the token between two texts.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public int? DelimiterTokenId { get; init; }
     /// <summary>Everything else in the file.</summary>
     [JsonExtensionData] public Dictionary<string, JsonElement>? Rest { get; init; }
 
@@ -126,8 +130,15 @@ public sealed class Gpt1 : CausalLanguageModel, ISequenceClassifier
         return transformer.forward(ids_BT, real_BS, positions_BT, cache, sink, Compute).MoveToOuterDisposeScope();
     }
 
+    /// <summary>The token embeddings' and layers' parameters by depth: 0 are the embeddings, i + 1 layer i; the second head is null.</summary>
+    public int? DepthOf(string key)
+    {
+        const string Layer = "transformer.h.";
+        return key.StartsWith(Layer, StringComparison.Ordinal) ? int.Parse(key[Layer.Length..].Split('.')[0], System.Globalization.CultureInfo.InvariantCulture) + 1 : key.StartsWith("transformer.", StringComparison.Ordinal) ? 0 : null;
+    }
+
     /// <summary>The second head's scores of the extract tokens' activations, [N, C] to [N, labels], or [N, 1] where it chooses (equation 3).</summary>
-    public Tensor TaskScores(Tensor extract_NC) => score?.forward(extract_NC) ?? multiple_choice_head?.forward(extract_NC) ?? throw new InvalidOperationException($"{GetName()} has no second head.");
+    public Tensor TaskScores(Tensor extract_NC) => score?.forward(this.Drop(extract_NC, Config.SummaryFirstDropout)) ?? multiple_choice_head?.forward(extract_NC) ?? throw new InvalidOperationException($"{GetName()} has no second head.");
 
     /// <inheritdoc/>
     public Tensor Scores(Tensor ids_BT, Tensor? real_BT = null, Tensor? types_BT = null)

@@ -71,6 +71,22 @@ public sealed class Tokenizer
     /// <summary>The id of padding, by the names of published vocabularies; null where there is none.</summary>
     public int? Padding => IdOf("[PAD]") ?? IdOf("<pad>");
 
+    /// <summary>The same with special tokens around texts and between two: <c>first A last</c>, <c>first A between B last</c>. Those that the vocabulary lacks are added behind its last id.</summary>
+    /// <param name="first">In front.</param>
+    /// <param name="between">Between two texts.</param>
+    /// <param name="last">At the end.</param>
+    public Tokenizer Framed(string first, string between, string last)
+    {
+        var added = AddedTokens.ToList();
+        (string, int) Id(string token)
+        {
+            if (IdOf(token) is not { } id) added.Add(new(id = Math.Max(VocabularySize, added.Count == 0 ? 0 : added.Max(t => t.Id) + 1), token));
+            return (token, id);
+        }
+        var template = TokenizerFile.Template(Id(first), Id(between), Id(last));
+        return new(Model, Normalizer, PreTokenizer, template, Decoder, added);
+    }
+
     /// <summary>The ids that begin and end a text for encoders, [CLS] and [SEP] or what stands in their places.</summary>
     /// <exception cref="InvalidDataException">The tokenizer puts no token around a text.</exception>
     public (int First, int Last) Around => (prefix, suffix) is ([.., var first], [var last, ..]) ? (first, last) : throw new InvalidDataException("Found a tokenizer that puts nothing around a text. Expected one of an encoder, with [CLS] and [SEP].");

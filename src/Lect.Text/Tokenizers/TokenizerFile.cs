@@ -123,11 +123,13 @@ internal static class TokenizerFile
         var other => throw Unknown("pre-tokenizer", other, "ByteLevel, Split, Whitespace, WhitespaceSplit, BertPreTokenizer, Digits, Punctuation, Metaspace and Sequence"),
     };
 
+    private static (string Text, int Id) Pair(JsonNode json) => ((string)json[0]!, (int)json[1]!);
+
     private static PostProcessor? ReadPostProcessor(JsonNode? json) => json is null ? null : Type(json) switch
     {
         "ByteLevel" => new ByteLevelPostProcessor(Flag(json, "add_prefix_space", true), Flag(json, "trim_offsets", true), Flag(json, "use_regex", true)),
-        "BertProcessing" => Template(((string)json["cls"]![0]!, (int)json["cls"]![1]!), ((string)json["sep"]![0]!, (int)json["sep"]![1]!)),
-        "RobertaProcessing" => new RobertaPostProcessor(((string)json["sep"]![0]!, (int)json["sep"]![1]!), ((string)json["cls"]![0]!, (int)json["cls"]![1]!), Flag(json, "trim_offsets", true), Flag(json, "add_prefix_space", true)),
+        "BertProcessing" => Template(Pair(json["cls"]!), Pair(json["sep"]!), Pair(json["sep"]!)),
+        "RobertaProcessing" => new RobertaPostProcessor(Pair(json["sep"]!), Pair(json["cls"]!), Flag(json, "trim_offsets", true), Flag(json, "add_prefix_space", true)),
         "TemplateProcessing" => new TemplatePostProcessor(json["single"]!.AsArray(), json["pair"]!.AsArray(), json["special_tokens"]!.AsObject()),
         "Sequence" => new SequencePostProcessor([.. json["processors"]!.AsArray().Select(p => ReadPostProcessor(p)!)]),
         var other => throw Unknown("post-processor", other, "ByteLevel, BertProcessing, RobertaProcessing, TemplateProcessing and Sequence"),
@@ -186,19 +188,16 @@ internal static class TokenizerFile
     public static Tokenizer WordPieces(Dictionary<string, int> vocabulary, BertNormalizer normalizer)
     {
         (string, int) Special(string token) => vocabulary.TryGetValue(token, out var id) ? (token, id) : throw new InvalidDataException($"Found no '{token}' in the vocabulary. Expected BERT's special tokens: {string.Join(", ", TokenizerTrainer.BertTokens)}.");
-        return new(new WordPiece(vocabulary), normalizer, new BertPreTokenizer(), Template(Special("[CLS]"), Special("[SEP]")), new WordPieceDecoder(), TokenizerTrainer.BertTokens.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
+        return new(new WordPiece(vocabulary), normalizer, new BertPreTokenizer(), Template(Special("[CLS]"), Special("[SEP]"), Special("[SEP]")), new WordPieceDecoder(), TokenizerTrainer.BertTokens.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
     }
 
-    // [CLS] A [SEP] and [CLS] A [SEP] B [SEP], the second text and its end of type 1.
-    private static TemplatePostProcessor Template((string Text, int Id) cls, (string Text, int Id) sep)
+    /// <summary>first A last, and first A between B last, the second text and its end of type 1.</summary>
+    internal static TemplatePostProcessor Template((string Text, int Id) first, (string Text, int Id) between, (string Text, int Id) last)
     {
         JsonObject Token(string text, int type) => new() { ["SpecialToken"] = new JsonObject { ["id"] = text, ["type_id"] = type } };
         JsonObject Sequence(string text, int type) => new() { ["Sequence"] = new JsonObject { ["id"] = text, ["type_id"] = type } };
-        JsonArray Single() => new(Token(cls.Text, 0), Sequence("A", 0), Token(sep.Text, 0));
-        var pair = Single();
-        pair.Add(Sequence("B", 1));
-        pair.Add(Token(sep.Text, 1));
-        return new(Single(), pair, new(new[] { cls, sep }.Select(t => KeyValuePair.Create(t.Text, (JsonNode?)new JsonObject { ["id"] = t.Text, ["ids"] = new JsonArray(t.Id), ["tokens"] = new JsonArray(t.Text) }))));
+        return new(new(Token(first.Text, 0), Sequence("A", 0), Token(last.Text, 0)), new(Token(first.Text, 0), Sequence("A", 0), Token(between.Text, 0), Sequence("B", 1), Token(last.Text, 1)),
+            new(new[] { first, between, last }.Distinct().Select(t => KeyValuePair.Create(t.Text, (JsonNode?)new JsonObject { ["id"] = t.Text, ["ids"] = new JsonArray(t.Id), ["tokens"] = new JsonArray(t.Text) }))));
     }
 
     /// <summary>A byte-level BPE over GPT-2's pattern, as Lect trains it.</summary>

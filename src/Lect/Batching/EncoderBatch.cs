@@ -55,9 +55,37 @@ internal sealed class EncoderBatch
     public Tensor Hidden(EncoderModel model)
     {
         using var scope = NewDisposeScope();
-        var device = model.Embeddings.device;
+        var (ids_BT, real_BT, types_BT) = Tensors(model.Embeddings.device);
+        return model.Hidden(ids_BT, real_BT, model.TypeCount > 1 ? types_BT : null).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Final activations of a decoder [B, T, C], to which the padding behind is nothing; the caller owns them.</summary>
+    public Tensor Hidden(CausalLanguageModel model)
+    {
+        using var scope = NewDisposeScope();
+        return model.Hidden(Tensors(model.HeadWeight.device).Ids).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What a classifier says of each row, [B, labels]; the caller owns it.</summary>
+    public Tensor Scores(ISequenceClassifier model)
+    {
+        using var scope = NewDisposeScope();
+        var (ids_BT, real_BT, types_BT) = Tensors(((nn.Module)model).parameters().First().device);
+        return model.Scores(ids_BT, real_BT, model is EncoderModel { TypeCount: > 1 } ? types_BT : null).MoveToOuterDisposeScope();
+    }
+
+    private (Tensor Ids, Tensor Real, Tensor Types) Tensors(Device device)
+    {
         Tensor Matrix(long[] values) => tensor(values, Rows, Length, device: device);
-        return model.Hidden(Matrix(ids), Matrix(real), model.TypeCount > 1 ? Matrix(types) : null).MoveToOuterDisposeScope();
+        return (Matrix(ids), Matrix(real), Matrix(types));
+    }
+
+    /// <summary>The token that follows each one, row by row; -100 behind a row's last.</summary>
+    public long[] Following()
+    {
+        var next = new long[ids.Length];
+        for (var i = 0; i < ids.Length; i++) next[i] = (i + 1) % Length != 0 && real[i + 1] == 1 ? ids[i + 1] : -100;
+        return next;
     }
 
     /// <summary>The share of padding in rows that are computed together.</summary>

@@ -12,11 +12,11 @@ internal sealed class ClassifyTask : FinetuneTask
     private readonly bool isRegression;
     private readonly double baseline;
 
-    public ClassifyTask(TaskDataConfig data, bool pairs, Tokenizer tokenizer, int maxLength)
+    public ClassifyTask(TaskDataConfig data, bool pairs, Tokenizer tokenizer, int maxLength, bool bothOrders = false)
     {
         isRegression = data.IsRegression;
         var glue = data.Task is null ? null : GlueTask.All[data.Task];
-        if (glue is not null && glue.Pair is null == pairs) throw new InvalidDataException($"Found data.task = '{data.Task}' for lect finetune {(pairs ? "pairs" : "classify")}. Expected lect finetune {(pairs ? "classify" : "pairs")}.");
+        if (glue is not null && glue.Pair is null == pairs) throw new InvalidDataException($"Found data.task = '{data.Task}', whose examples are {(pairs ? "single texts" : "pairs")}. Expected {(pairs ? "pairs: for single texts there is lect finetune classify (gpt1.task=classify)" : "single texts: for pairs there is lect finetune pairs (gpt1.task=entail or similarity)")}.");
         Metric = glue?.Metric ?? (isRegression ? "spearman" : "accuracy");
         IEnumerable<LabelledText> File(string path) => glue is not null ? DataFiles.Find(path, "glue").SelectMany(glue.Read) : data.Rows(path).Select(row =>
             new LabelledText(TaskDataConfig.Text(row, data.Column("text"), path), pairs ? TaskDataConfig.Text(row, data.Column("text_pair"), path) : null, TaskDataConfig.Text(row, data.Column("label"), path)));
@@ -25,7 +25,7 @@ internal sealed class ClassifyTask : FinetuneTask
         if (!isRegression && validation.GroupBy(e => e.Label).FirstOrDefault(g => !labels.Contains(g.Key)) is { } unknown) throw new InvalidDataException($"Found the label '{unknown.Key}' on {unknown.Count():N0} validation examples and on none to train with. Expected one of {string.Join(", ", labels)}.");
         var numbers = labels.Select((l, i) => (l, i)).ToDictionary(p => p.l, p => (double)p.i, StringComparer.Ordinal);
         double Label(LabelledText e) => !isRegression ? numbers[e.Label] : double.TryParse(e.Label, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) ? number : throw new InvalidDataException($"Found the label '{e.Label}'. Expected a number (data.regression).");
-        FinetuneExample Example(LabelledText e) => new([Row(tokenizer, e.Text, e.Pair, maxLength)], [Label(e)]);
+        FinetuneExample Example(LabelledText e) => new(bothOrders ? [Row(tokenizer, e.Text, e.Pair, maxLength), Row(tokenizer, e.Pair!, e.Text, maxLength)] : [Row(tokenizer, e.Text, e.Pair, maxLength)], [Label(e)]);
         (Train, Validation) = (InParallel.Select(train, Example), InParallel.Select(validation, Example));
         if (!isRegression && validation.Count > 0) baseline = train.GroupBy(e => e.Label).MaxBy(g => g.Count())!.Key is var most ? validation.Count(e => e.Label == most) / (double)validation.Count : 0;
     }

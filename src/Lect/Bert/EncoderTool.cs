@@ -33,7 +33,7 @@ public abstract class EncoderTool : IDisposable
         return make(new EncoderBatch(rows, Model.PadId).Hidden(Model));
     }
 
-    private protected static double[] Numbers(Tensor values)
+    internal static double[] Numbers(Tensor values)
     {
         using var scope = NewDisposeScope();
         return values.to(ScalarType.Float64).cpu().contiguous().data<double>().ToArray();
@@ -135,17 +135,38 @@ public sealed class NextSentenceModel : EncoderTool
     public double[] IsNext(IReadOnlyList<EncoderRow> rows) => Read(rows, hidden => Numbers(Model.NextSentence(hidden).softmax(-1).select(1, 0)));
 }
 
-/// <summary>An encoder that chooses among continuations.</summary>
-public sealed class ChoiceModel : EncoderTool
+/// <summary>A model that chooses among continuations: an encoder, or GPT-1 with two heads. Not thread-safe.</summary>
+public sealed class ChoiceModel : IDisposable
 {
-    private ChoiceModel(string folder, string device) : base(folder, device, EncoderHead.ForMultipleChoice) { }
+    private ChoiceModel(ISequenceClassifier model, Tokenizer? tokenizer) => (Model, Tokenizer) = (model, tokenizer);
+
+    /// <summary>The network.</summary>
+    public ISequenceClassifier Model { get; }
+
+    /// <summary>Its tokenizer; null where the folder has none, and only ids can be used.</summary>
+    public Tokenizer? Tokenizer { get; }
 
     /// <summary>Opens a model folder.</summary>
     /// <exception cref="InvalidDataException">Something is missing or damaged, or the model has another head.</exception>
-    public static ChoiceModel Load(string folder, string device = "auto") => new(folder, device);
+    public static ChoiceModel Load(string folder, string device = "auto") => new(ModelFolder.LoadChooser(folder, Devices.Choose(device)), Tokenizer.LoadIfThere(folder));
+
+    /// <summary>Ids and types of a prompt and what could follow.</summary>
+    /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>
+    public EncoderRow Encode(string prompt, string choice) => (Tokenizer ?? throw Tokenizer.Missing()).Encode(prompt, choice) is var encoded ? new(encoded.Ids, encoded.TypeIds) : default;
 
     /// <summary>The probability of each choice, a row each.</summary>
-    public double[] Choose(IReadOnlyList<EncoderRow> choices) => choices.Count < 2 ? throw new InvalidDataException($"Found {choices.Count} choices. Expected at least two.") : Read(choices, hidden => Numbers(Model.Output(hidden).flatten().softmax(0)));
+    public double[] Choose(IReadOnlyList<EncoderRow> choices)
+    {
+        if (choices.Count < 2) throw new InvalidDataException($"Found {choices.Count} choices. Expected at least two.");
+        var encoder = Model as EncoderModel;
+        foreach (var row in choices) row.Check(Model, encoder?.TypeCount ?? 0);
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        return EncoderTool.Numbers(new EncoderBatch(choices, encoder?.PadId ?? 0).Scores(Model).flatten().softmax(0));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Model.Dispose();
 }
 
 /// <summary>An encoder that finds answers in texts.</summary>

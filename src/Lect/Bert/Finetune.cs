@@ -13,9 +13,9 @@ namespace Lect;
 public sealed record FinetuneConfig : IRecipeConfig
 {
     /// <summary>The kinds, one verb each.</summary>
-    public static IReadOnlyList<string> Kinds { get; } = ["classify", "pairs", "choice", "qa", "tag"];
+    public static IReadOnlyList<string> Kinds { get; } = ["classify", "pairs", "choice", "qa", "tag", "gpt1"];
 
-    /// <summary>Which kind: <c>classify</c>, <c>pairs</c>, <c>choice</c>, <c>qa</c> or <c>tag</c>.</summary>
+    /// <summary>Which kind: <c>classify</c>, <c>pairs</c>, <c>choice</c>, <c>qa</c> or <c>tag</c> of an encoder, or <c>gpt1</c>.</summary>
     public string? Recipe { get; init; }
     /// <summary>Key of all randomness: the new head, dropout, order. <value>1</value></summary>
     public long Seed { get; init; } = 1;
@@ -28,6 +28,8 @@ public sealed record FinetuneConfig : IRecipeConfig
     public Dictionary<string, object?> Model { get; init; } = [];
     /// <summary>The loop.</summary>
     public FinetuneTrain Train { get; init; } = new();
+    /// <summary>What is GPT-1's own.</summary>
+    public FinetuneGpt1 Gpt1 { get; init; } = new();
 
     LoopConfig IRecipeConfig.Loop => Train;
 
@@ -41,12 +43,16 @@ public sealed record FinetuneConfig : IRecipeConfig
     {
         var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
         if (!Kinds.Contains(Recipe)) faults.Add($"recipe = '{Recipe}': expected {string.Join(", ", Kinds)}");
-        if (Model.GetValueOrDefault("path") is not string { Length: > 0 }) faults.Add("model.path: found none, expected the folder of a pre-trained encoder (--set model.path=runs/bert)");
+        if (Model.GetValueOrDefault("path") is not string { Length: > 0 }) faults.Add("model.path: found none, expected the folder of a pre-trained model (--set model.path=runs/bert)");
         if (Model.GetValueOrDefault("from_nothing") is not (null or bool)) faults.Add($"model.from_nothing = {Model["from_nothing"]}: expected true or false");
         if ((Tokenizer.Kind ?? (object?)Tokenizer.Size) is not null) faults.Add("tokenizer: found kind or size, expected none: a pre-trained model has its tokenizer (tokenizer.path names another)");
-        if (Data.Task is not null && Recipe is not ("classify" or "pairs")) faults.Add($"data.task = '{Data.Task}': the tasks of GLUE are for lect finetune classify and pairs");
-        if (Data.Regression && Recipe is not ("classify" or "pairs")) faults.Add("data.regression: only classify and pairs have numbers as labels");
-        if (Train.ClassWeights is not null && (Recipe is "qa" or "choice" || Data.IsRegression)) faults.Add("train.class_weights: found without classes");
+        var kind = Recipe == "gpt1" ? Gpt1.Task : Recipe;
+        if (!FinetuneGpt1.Tasks.Contains(Gpt1.Task)) faults.Add($"gpt1.task = '{Gpt1.Task}': expected {string.Join(", ", FinetuneGpt1.Tasks)}");
+        if (!(Gpt1.LmWeight >= 0)) faults.Add(FormattableString.Invariant($"gpt1.lm_weight = {Gpt1.LmWeight}: expected 0 or more"));
+        if (Recipe != "gpt1" && Gpt1 != new FinetuneGpt1()) faults.Add("gpt1: only lect finetune gpt1 reads this section");
+        if (Data.Task is not null && kind is "qa" or "choice" or "tag") faults.Add($"data.task = '{Data.Task}': the tasks of GLUE have labels or numbers of texts and pairs");
+        if (Data.Regression && kind is "qa" or "choice" or "tag") faults.Add("data.regression: only classification has numbers as labels");
+        if (Train.ClassWeights is not null && (kind is "qa" or "choice" || Data.IsRegression)) faults.Add("train.class_weights: found without classes");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 
@@ -60,6 +66,18 @@ public sealed record FinetuneModel
     public string? Path { get; init; }
     /// <summary>New weights for all of it.</summary>
     public bool FromNothing { get; init; }
+}
+
+/// <summary>The keys of <c>gpt1</c>.</summary>
+public sealed record FinetuneGpt1
+{
+    /// <summary>The input transformations (Radford et al. 2018, figure 1).</summary>
+    public static IReadOnlyList<string> Tasks { get; } = ["classify", "entail", "similarity", "choice"];
+
+    /// <summary><c>classify</c> (one text), <c>entail</c> (premise, delimiter, hypothesis), <c>similarity</c> (both orders, summed) or <c>choice</c> (each answer scored). <value>classify</value></summary>
+    public string Task { get; init; } = "classify";
+    /// <summary>Weight of the language model's loss beside the task's (equation 5). <value>0.5, section 4.1</value></summary>
+    public double LmWeight { get; init; } = 0.5;
 }
 
 /// <summary>The keys of <c>train</c> for fine-tuning; what the loop has defaults for has those of BERT's authors here (appendix A.3).</summary>
@@ -118,54 +136,54 @@ public static class Finetune
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         var tokenizer = Tokenizer.Load(config.Tokenizer.Path ?? config.ModelPath);
+        if (config.Recipe == "gpt1") tokenizer = Gpt1Network.Framed(tokenizer);
         note?.Invoke($"reading {config.Data.Describe}");
         var task = Task(config, tokenizer, note);
-        var (model, made) = ModelFolder.LoadEncoder(config.ModelPath, task.Head, config.Seed, task.Labels, Devices.Choose(config.Train.Device), config.Train.Dropout, config.FromNothing);
-        using var own = model;
-        if (config.Train.Longest(config.Recipe!) > model.ContextLength) throw new InvalidDataException($"Found train.max_length = {config.Train.Longest(config.Recipe!)}. Expected at most {model.ContextLength}, the model's positions.");
-        Freeze(model, config.Train.Freeze);
+        using FinetuneNetwork network = config.Recipe == "gpt1" ? new Gpt1Network(config, task, tokenizer) : new EncoderNetwork(config, task);
+        if (config.Train.Longest(config.Recipe!) > network.ContextLength) throw new InvalidDataException($"Found train.max_length = {config.Train.Longest(config.Recipe!)}. Expected at most {network.ContextLength}, the model's positions.");
+        Freeze(network, config.Train.Freeze);
         // In transformers' order: it matters. With the batches of a pool shuffled, a small BERT on MRPC fits and overfits faster (docs/log.md).
         var pool = config.Train.BatchSize * Math.Clamp(task.Train.Count / (4 * config.Train.BatchSize), 1, 50);
         var batches = new LengthBatches<FinetuneExample>(_ => task.Train, e => (e.Length, 0), (batch, _) => batch.Count == config.Train.BatchSize, pool, config.Seed, "examples", isMixed: false);
-        config = Resolve(config, model, batches);
+        config = Resolve(config, network, batches);
         run.SaveSettings(config);
         var padding = EncoderBatch.Padding(batches.Begin().Select(b => (IReadOnlyList<int>)[.. b.SelectMany(e => e.Rows).Select(r => r.Ids.Length)]));
-        note?.Invoke(FormattableString.Invariant($"{model.GetName()}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters ({(config.FromNothing ? "all new" : made.Count == 0 ? "none new" : "new: " + string.Join(", ", made))}), {task.Train.Count:N0} examples to train on, {task.Validation.Count:N0} to validate with, {100 * padding:0.0} % of what is computed is padding, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Threads} threads"));
+        note?.Invoke(FormattableString.Invariant($"{network.Module.GetName()}: {ModelFolder.Short(network.Module.parameters().Sum(p => p.numel()))} parameters ({(config.FromNothing ? "all new" : network.New.Count == 0 ? "none new" : "new: " + string.Join(", ", network.New))}), {task.Train.Count:N0} examples to train on, {task.Validation.Count:N0} to validate with, {100 * padding:0.0} % of what is computed is padding, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Threads} threads"));
 
         var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
         using var weights = ClassWeights(config.Train.ClassWeights, task);
         var state = TrainLoop.Run(new Training<FinetuneExample[]>
         {
-            Model = model,
+            Model = network.Module,
             Batches = step => [.. batches.At(step).Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize)],
             Labels = b => b.Sum(e => LabelCount(task.Head, e)),
             Tokens = b => b.Sum(e => e.Rows.Sum(r => (long)r.Ids.Length)),
-            Loss = (b, scale) => { model.Compute = compute; return Loss(model, b, scale, weights); },
-            Evaluate = task.Validation.Count == 0 ? null : () => Evaluate(model, task).Figures,
+            Loss = (b, scale) => { network.Compute = compute; return network.Loss(b, scale, weights); },
+            Evaluate = task.Validation.Count == 0 ? null : () => Evaluate(network, task).Figures,
             HighestOf = config.Train.Best == "metric" ? task.Metric : null,
-            RateOf = config.Train.LayerDecay < 1 ? key => Math.Pow(config.Train.LayerDecay, model.LayerCount + 1 - (model.DepthOf(key) ?? model.LayerCount + 1)) : null,
-            Save = to => { ModelFolder.Save(model, to); tokenizer.Save(to); },
+            RateOf = config.Train.LayerDecay < 1 ? key => Math.Pow(config.Train.LayerDecay, network.LayerCount + 1 - (network.DepthOf(key) ?? network.LayerCount + 1)) : null,
+            Save = to => { network.Save(to); tokenizer.Save(to); },
         }, config.Train, config.Seed, run, report, stop);
-        if (task.Validation.Count > 0) Finish(config, model, task, run.Path, note);
+        if (task.Validation.Count > 0) Finish(config, network, task, run.Path, note);
         return state;
     }
 
     private static FinetuneTask Task(FinetuneConfig config, Tokenizer tokenizer, Action<string>? note)
     {
         var (data, most) = (config.Data, config.Train.Longest(config.Recipe!));
-        return config.Recipe switch
+        return (config.Recipe == "gpt1" ? config.Gpt1.Task : config.Recipe) switch
         {
             "choice" => new ChoiceTask(data, tokenizer, most),
             "qa" => new AnswerTask(data, tokenizer, most, config.Train.Stride, note),
             "tag" => new TagTask(data, tokenizer, most, note),
-            var kind => new ClassifyTask(data, kind == "pairs", tokenizer, most),
+            var kind => new ClassifyTask(data, kind != "classify", tokenizer, most, bothOrders: kind == "similarity"),
         };
     }
 
-    private static void Freeze(EncoderModel model, int? layers)
+    private static void Freeze(FinetuneNetwork network, int? layers)
     {
-        if (layers > model.LayerCount) throw new InvalidDataException($"Found train.freeze = {layers}. Expected at most {model.LayerCount}, the model's layers.");
-        foreach (var (key, parameter) in model.named_parameters()) parameter.requires_grad = layers is null || model.DepthOf(key) is not { } depth || depth > layers;
+        if (layers > network.LayerCount) throw new InvalidDataException($"Found train.freeze = {layers}. Expected at most {network.LayerCount}, the model's layers.");
+        foreach (var (key, parameter) in network.Module.named_parameters()) parameter.requires_grad = layers is null || network.DepthOf(key) is not { } depth || depth > layers;
     }
 
     private static Tensor? ClassWeights(string[]? given, FinetuneTask task)
@@ -181,49 +199,24 @@ public static class Finetune
 
     private static long LabelCount(EncoderHead head, FinetuneExample example) => head == EncoderHead.ForTokenClassification ? example.Labels.LongCount(l => l >= 0) : 1;
 
-    /// <summary>scale * the sum of a batch's losses, nats.</summary>
-    internal static Tensor Loss(EncoderModel model, IReadOnlyList<FinetuneExample> batch, double scale, Tensor? weights = null)
-    {
-        using var scope = NewDisposeScope();
-        var rows = new EncoderBatch([.. batch.SelectMany(e => e.Rows)], model.PadId);
-        return model.Loss(rows.Hidden(model), Labels(model, batch, rows.Length), scale, weights).MoveToOuterDisposeScope();
-    }
-
-    private static Tensor Labels(EncoderModel model, IReadOnlyList<FinetuneExample> batch, int length)
-    {
-        var device = model.Embeddings.device;
-        if (model.Head == EncoderHead.ForSequenceClassification && model.Labels.Count == 1) return tensor(batch.Select(e => (float)e.Labels[0]).ToArray(), device: device);
-        var (rows, columns) = (batch.Count, model.Head switch { EncoderHead.ForTokenClassification => length, EncoderHead.ForQuestionAnswering => 2, _ => 1 });
-        var labels = new long[rows * columns];
-        Array.Fill(labels, -100);
-        for (var r = 0; r < rows; r++)
-            for (var c = 0; c < batch[r].Labels.Length; c++) labels[r * columns + c] = (long)batch[r].Labels[c];
-        return columns == 1 && model.Head != EncoderHead.ForTokenClassification ? tensor(labels, device: device) : tensor(labels, rows, columns, device: device);
-    }
-
     // Rows of like length together; the outputs in the order of the examples.
-    private static (List<(string, double)> Figures, float[][] Outputs) Evaluate(EncoderModel model, FinetuneTask task)
+    private static (List<(string, double)> Figures, float[][] Outputs) Evaluate(FinetuneNetwork network, FinetuneTask task)
     {
         using var noGrad = no_grad();
-        model.Compute = ComputeType.Float32;
+        network.Compute = ComputeType.Float32;
         var (loss, labels, outputs) = (0.0, 0L, new float[task.Validation.Count][]);
         foreach (var chunk in Enumerable.Range(0, outputs.Length).OrderBy(i => task.Validation[i].Length).Chunk(EvaluationRows))
         {
-            using var scope = NewDisposeScope();
             var batch = chunk.Select(i => task.Validation[i]).ToList();
-            var rows = new EncoderBatch([.. batch.SelectMany(e => e.Rows)], model.PadId);
-            var hidden_BTC = rows.Hidden(model);
-            loss += model.Loss(hidden_BTC, Labels(model, batch, rows.Length), 1).Number();
+            var (sum, found) = network.Evaluate(batch);
+            loss += sum;
             labels += batch.Sum(e => LabelCount(task.Head, e));
-            var output = model.Output(hidden_BTC).cpu();
-            var (values, each) = (output.contiguous().data<float>().ToArray(), (int)(output.numel() / chunk.Length));
-            for (var i = 0; i < chunk.Length; i++)
-                outputs[chunk[i]] = values[(i * each)..(i * each + (task.Head is EncoderHead.ForTokenClassification or EncoderHead.ForQuestionAnswering ? each / rows.Length * batch[i].Length : each))];
+            for (var i = 0; i < chunk.Length; i++) outputs[chunk[i]] = found[i];
         }
         return ([("val_loss", loss / labels), .. task.Figures(outputs)], outputs);
     }
 
-    private static FinetuneConfig Resolve(FinetuneConfig config, EncoderModel model, LengthBatches<FinetuneExample> batches)
+    private static FinetuneConfig Resolve(FinetuneConfig config, FinetuneNetwork network, LengthBatches<FinetuneExample> batches)
     {
         var train = config.Train;
         return config with
@@ -234,17 +227,17 @@ public static class Finetune
                 Epochs = null,
                 MaxLength = train.Longest(config.Recipe!),
                 Threads = get_num_threads(),
-                Precision = Precision.Name(Precision.Resolve(train.Precision, 32L * Math.Min(train.BatchSize, train.MicroBatchSize ?? train.BatchSize), model.Width, 4 * model.Width)),
+                Precision = Precision.Name(Precision.Resolve(train.Precision, 32L * Math.Min(train.BatchSize, train.MicroBatchSize ?? train.BatchSize), network.Width, 4 * network.Width)),
             },
         };
     }
 
     // The model at the root is the best one, not always the last.
-    private static void Finish(FinetuneConfig config, EncoderModel model, FinetuneTask task, string folder, Action<string>? note)
+    private static void Finish(FinetuneConfig config, FinetuneNetwork network, FinetuneTask task, string folder, Action<string>? note)
     {
-        ModelFolder.LoadWeights(model, Weights.Open(folder), folder);
-        model.eval();
-        var (figures, outputs) = Evaluate(model, task);
+        ModelFolder.LoadWeights(network.Module, Weights.Open(folder), folder);
+        network.Module.eval();
+        var (figures, outputs) = Evaluate(network, task);
         task.WritePredictions(outputs, folder);
         var (confusion, mistakes) = task.Review(outputs);
         File.WriteAllText(Path.Combine(folder, "report.html"), FinetuneReport.Page(config, figures, task, confusion, mistakes));

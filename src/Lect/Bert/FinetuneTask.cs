@@ -4,14 +4,14 @@ using Lect.Text;
 namespace Lect;
 
 /// <summary>What one step or evaluation reads of an example.</summary>
-/// <param name="Rows">One, or one a choice.</param>
+/// <param name="Rows">One, one a choice, or a pair in both orders.</param>
 /// <param name="Labels">A class, choice or number; a tag a token (-100: none); first and last token of an answer.</param>
 internal readonly record struct FinetuneExample(EncoderRow[] Rows, double[] Labels)
 {
     public int Length => Rows.Max(r => r.Ids.Length);
 }
 
-/// <summary>A kind of fine-tuning: examples for the encoder, and what its outputs mean.</summary>
+/// <summary>A kind of fine-tuning: examples for the network, and what its outputs mean.</summary>
 internal abstract class FinetuneTask
 {
     /// <summary>What stands on top of the encoder.</summary>

@@ -145,4 +145,17 @@ public class DecoderTests
         Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => ModelFolder.Load(folder)).Message, StringComparison.Ordinal);
         Directory.Delete(folder, recursive: true);
     }
+
+    [Fact]
+    public void GPT1_with_two_heads_is_hugging_faces()
+    {
+        using var scope = NewDisposeScope();
+        var fixture = new HuggingFaceFixture("openai-gpt-double-heads");
+        using var model = (Gpt1)ModelFolder.LoadChooser(fixture.Folder);
+        var (scores, loss) = fixture.TwoHeads(model, "in.");
+        Near.Equal(fixture.Tensors.Load("out.mc_logits"), scores, 2e-5, 1e-5, "choices");
+        Near.Equal(fixture.Tensors.Load("out.logits").flatten(0, 1), model.Logits(HuggingFaceFixture.Rows(fixture.Tensors.Load("in.input_ids"))), 2e-5, 1e-5, "logits");
+        fixture.CheckGradients(model, loss);
+        Assert.Contains("lect choose", Assert.Throws<InvalidDataException>(() => ModelFolder.Load(fixture.Folder)).Message, StringComparison.Ordinal);
+    }
 }

@@ -89,21 +89,21 @@ public class OptimizerTests
     }
 
     [Theory]
-    [InlineData("gpt2"), InlineData("openai-gpt"), InlineData("gpt_neo"), InlineData("gpt_neox"), InlineData("falcon"), InlineData("falcon-new"), InlineData("llama"), InlineData("llama3"), InlineData("mistral"), InlineData("qwen2"), InlineData("qwen3")]
+    [InlineData("gpt2"), InlineData("openai-gpt"), InlineData("openai-gpt-double-heads"), InlineData("gpt_neo"), InlineData("gpt_neox"), InlineData("falcon"), InlineData("falcon-new"), InlineData("llama"), InlineData("llama3"), InlineData("mistral"), InlineData("qwen2"), InlineData("qwen3")]
     [InlineData("marian"), InlineData("marian-relu"), InlineData("bert-pretraining"), InlineData("bert-sequence-classification"), InlineData("bert-regression"), InlineData("bert-multiple-choice"), InlineData("bert-question-answering"), InlineData("bert-token-classification"), InlineData("distilbert-mlm"), InlineData("distilbert-sequence-classification"), InlineData("roberta-mlm")]
     public void Twenty_steps_of_training_equal_PyTorch(string name)
     {
         using var scope = NewDisposeScope();
         var fixture = new HuggingFaceFixture(name);
         var (e, t) = (fixture.Tensors, fixture.Json["training"]!);
-        using var model = HuggingFaceFixture.Decoders.Contains(name) ? (nn.Module)ModelFolder.Load(fixture.Folder) : name.StartsWith("marian", StringComparison.Ordinal) ? ModelFolder.LoadEncoderDecoder(fixture.Folder) : ModelFolder.LoadEncoder(fixture.Folder);
+        using var model = name == "openai-gpt-double-heads" ? (nn.Module)ModelFolder.LoadChooser(fixture.Folder) : HuggingFaceFixture.Decoders.Contains(name) ? (nn.Module)ModelFolder.Load(fixture.Folder) : name.StartsWith("marian", StringComparison.Ordinal) ? ModelFolder.LoadEncoderDecoder(fixture.Folder) : ModelFolder.LoadEncoder(fixture.Folder);
         model.train();
         using var adam = new AdamW(model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)));
         for (var s = 0; s < 20; s++)
         {
             using var step = NewDisposeScope();
             adam.ZeroGradients();
-            var loss = model is EncoderModel encoder ? fixture.Loss(encoder, $"train.{s % 4}.") : Loss(e.Load($"train.{s % 4}.input_ids"), e.Load($"train.{s % 4}.labels"), e.Load($"train.{s % 4}.attention_mask"));
+            var loss = model is EncoderModel encoder ? fixture.Loss(encoder, $"train.{s % 4}.") : model is Gpt1 { Task: Gpt1Head.MultipleChoice } two ? fixture.TwoHeads(two, $"train.{s % 4}.").Loss : Loss(e.Load($"train.{s % 4}.input_ids"), e.Load($"train.{s % 4}.labels"), e.Load($"train.{s % 4}.attention_mask"));
             loss.backward();
             Near.Equal((double)t["losses"]![s]!, loss.item<float>(), 1e-4, $"loss {s}");
             Near.Equal((double)t["gradient_norms"]![s]!, adam.Step((double)t["learning_rates"]![s]!, clip: 1), 1e-3 * (double)t["gradient_norms"]![s]!, $"gradient norm {s}");
