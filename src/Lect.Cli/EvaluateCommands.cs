@@ -5,10 +5,10 @@ using Lect.Text;
 
 namespace Lect;
 
-/// <summary>lect evaluate perplexity|analogies|similarity|bleu|chrf|ter|translation|glue|ner|squad: figures of models and of their answers.</summary>
+/// <summary>lect evaluate perplexity|few-shot|analogies|similarity|bleu|chrf|ter|translation|glue|ner|squad: figures of models and of their answers.</summary>
 internal static class EvaluateCommands
 {
-    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), AnalogiesCommand(), SimilarityCommand(), TranslationMetricCommands.Bleu(), TranslationMetricCommands.ChrF(), TranslationMetricCommands.Ter(), TranslationCommand(), TaskMetricCommands.Glue(), TaskMetricCommands.Ner(), TaskMetricCommands.Squad() };
+    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), FewShotCommand(), AnalogiesCommand(), SimilarityCommand(), TranslationMetricCommands.Bleu(), TranslationMetricCommands.ChrF(), TranslationMetricCommands.Ter(), TranslationCommand(), TaskMetricCommands.Glue(), TaskMetricCommands.Ner(), TaskMetricCommands.Squad() };
 
     private static Command PerplexityCommand()
     {
@@ -23,6 +23,38 @@ internal static class EvaluateCommands
             using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
             var found = Perplexity.Of(model, Texts(parsed.GetValue(file)), parsed.GetValue(stride));
             Screen.Figures(parsed.GetValue(json), [.. found.Figures().Select(f => (f.Name, (JsonNode)f.Value)), ("tokens", found.Tokens)]);
+            return 0;
+        });
+        return command;
+    }
+
+    private static Command FewShotCommand()
+    {
+        var (modelOption, device, json) = (Screen.Model(), Screen.Device(), Screen.Json());
+        var kind = new Option<string>("--kind") { Description = "classify (text, label), pairs (text, text_pair, label) or choice (prompt, choices, label)", DefaultValueFactory = _ => "classify" };
+        var examples = new Option<string?>("--examples") { Description = "Where the prompt's examples come from; without it the SDK's documentation gives examples and questions" };
+        var file = new Option<string?>("--file") { Description = "The questions; by default a tenth of --examples" };
+        var task = new Option<string?>("--task") { Description = "A task of GLUE, whose files they are" };
+        var labels = new Option<string[]>("--labels") { Description = "What labels are called in the prompt: --labels 0=negative 1=positive", AllowMultipleArgumentsPerToken = true };
+        var shots = new Option<string>("--shots") { Description = "Examples in the prompt, one evaluation each", DefaultValueFactory = _ => "0,1,8" };
+        var limit = new Option<int>("--limit") { Description = "Questions at most; 0: all" };
+        var seed = new Option<long>("--seed") { Description = "Key of the draw of examples", DefaultValueFactory = _ => 1 };
+        var command = new Command("few-shot", "What a decoder learns from examples in its prompt. Example: lect evaluate few-shot --model gpt2 --task sst2 --labels 0=negative 1=positive --examples train.tsv --file dev.tsv") { modelOption, device, kind, examples, file, task, labels, shots, limit, seed, json };
+        command.SetAction(int (parsed) =>
+        {
+            var numbers = parsed.GetValue(shots)!.Split(',').Select(k => int.TryParse(k, NumberStyles.None, CultureInfo.InvariantCulture, out var n) ? n : -1).ToList();
+            var names = (parsed.GetValue(labels) ?? []).Select(l => l.Split('=', 2) is [{ Length: > 0 } label, { Length: > 0 } name] ? (label, name) : throw new InvalidDataException($"Found --labels {l}. Expected label=name, as 1=positive.")).ToDictionary(l => l.label, l => l.name, StringComparer.Ordinal);
+            var options = new FewShotOptions { Kind = parsed.GetValue(kind)!, Shots = numbers, Limit = parsed.GetValue(limit), Seed = parsed.GetValue(seed), LabelNames = names, Data = new() { Path = parsed.GetValue(examples), ValidationPath = parsed.GetValue(file), Task = parsed.GetValue(task) } };
+            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
+            using var stop = new StopSignals("stopping before the next question");
+            using var progress = new Progress();
+            var (figures, majority) = FewShot.Of(model, options, progress.Note, stop.Token);
+            if (parsed.GetValue(json)) Screen.Figures(true, [("shots", new JsonArray([.. figures.Select(f => new JsonObject { ["k"] = f.Shots, ["accuracy"] = f.Accuracy, ["accuracy_norm"] = f.AccuracyNorm, ["left_out"] = f.Left })])), ("questions", figures[0].Questions), ("majority", majority)]);
+            else
+            {
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{figures[0].Questions:N0} questions; always the most frequent answer: {100 * majority:0.0} %"));
+                foreach (var f in figures) Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"k = {f.Shots,-3} accuracy {100 * f.Accuracy,5:0.0} %  by bytes {100 * f.AccuracyNorm,5:0.0} %{(f.Left > 0 ? $"  ({f.Left:0.0} examples a question did not fit)" : "")}"));
+            }
             return 0;
         });
         return command;

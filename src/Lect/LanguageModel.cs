@@ -208,6 +208,37 @@ public sealed class LanguageModel : IDisposable
         return new(ids, logProbs, logProbs.Sum(p => p ?? 0));
     }
 
+    /// <summary>The log-probability of each of several continuations behind a prompt, which is read once.</summary>
+    /// <param name="prompt">Text; the tokens are those of prompt and continuation together.</param>
+    /// <param name="continuations">Texts, with the blank that they begin with.</param>
+    /// <returns>The sum of the natural log-probabilities of each one's tokens; null where the longest does not fit into the context.</returns>
+    public double[]? ScoreContinuations(string prompt, IReadOnlyList<string> continuations)
+    {
+        var rows = continuations.Select(c => Encode(prompt + c)).ToList();
+        // What all rows begin with, but one token at least is left of each to be scored.
+        var shared = Math.Min(rows.Min(r => r.Length) - 1, Math.Max(1, Encode(prompt).Length));
+        for (var i = 0; i < shared; i++) if (rows.Exists(r => r[i] != rows[0][i])) shared = i;
+        var from = Math.Max(1, shared);
+        if (rows.Max(r => r.Length) > Model.ContextLength) return null;
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var cache = Model.NewCache(rows.Max(r => r.Length));
+        var device = Model.HeadWeight.device;
+        var hidden = Model.Hidden(tensor(rows[0][..from].Select(i => (long)i).ToArray(), 1, from, device: device), cache: cache);
+        var first = Model.Head(hidden.narrow(1, from - 1, 1)).log_softmax(-1).flatten();
+        var scores = rows.Select(r => (double)first[r[from]].Number()).ToArray();
+        var longest = rows.Max(r => r.Length) - from;
+        if (longest == 1) return scores;
+        cache.Reorder(zeros(rows.Count, dtype: ScalarType.Int64, device: device));
+        long[] ids = new long[rows.Count * (longest - 1)], next = new long[ids.Length];
+        for (var r = 0; r < rows.Count; r++)
+            for (var i = 0; i < longest - 1; i++) (ids[r * (longest - 1) + i], next[r * (longest - 1) + i]) = from + i < rows[r].Length ? (rows[r][from + i], from + i + 1 < rows[r].Length ? rows[r][from + i + 1] : -1) : (0, -1);
+        var logProbs_RT = Model.Head(Model.Hidden(tensor(ids, rows.Count, longest - 1, device: device), cache: cache)).log_softmax(-1).gather(2, tensor(next, rows.Count, longest - 1, device: device).clamp_min(0).unsqueeze(2)).squeeze(2).to(ScalarType.Float64).cpu().contiguous();
+        var found = logProbs_RT.data<double>().ToArray();
+        for (var i = 0; i < next.Length; i++) if (next[i] >= 0) scores[i / (longest - 1)] += found[i];
+        return scores;
+    }
+
     /// <inheritdoc/>
     public void Dispose() => Model.Dispose();
 }

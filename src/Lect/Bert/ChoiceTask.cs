@@ -11,11 +11,14 @@ internal sealed class ChoiceTask : FinetuneTask
 
     public ChoiceTask(TaskDataConfig data, Tokenizer tokenizer, int maxLength)
     {
-        (var train, validation) = data.Read(path => data.Rows(path).Select(row => Choice.Of(row, data.Column, path)), SdkTasks.Members, e => e.Prompt);
+        (var train, validation) = Read(data);
         if (train.Concat(validation).Select(e => e.Choices.Count).Distinct().Count() > 1) throw new InvalidDataException($"Found examples of {string.Join(", ", train.Concat(validation).Select(e => e.Choices.Count).Distinct().Order())} choices. Expected as many in all.");
         FinetuneExample Example(Choice e) => new([.. e.Choices.Select(c => ClassifyTask.Row(tokenizer, e.Prompt, c, maxLength))], [e.Label]);
         (Train, Validation) = (InParallel.Select(train, Example), InParallel.Select(validation, Example));
     }
+
+    /// <summary>The examples of both splits.</summary>
+    internal static (List<Choice> Train, List<Choice> Validation) Read(TaskDataConfig data) => data.Read(path => data.Rows(path).Select(row => Choice.Of(row, data.Column, path)), SdkTasks.Members, e => e.Prompt);
 
     public override EncoderHead Head => EncoderHead.ForMultipleChoice;
     public override string Metric => "accuracy";

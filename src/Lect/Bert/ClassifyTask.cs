@@ -15,12 +15,8 @@ internal sealed class ClassifyTask : FinetuneTask
     public ClassifyTask(TaskDataConfig data, bool pairs, Tokenizer tokenizer, int maxLength, bool bothOrders = false)
     {
         isRegression = data.IsRegression;
-        var glue = data.Task is null ? null : GlueTask.All[data.Task];
-        if (glue is not null && glue.Pair is null == pairs) throw new InvalidDataException($"Found data.task = '{data.Task}', whose examples are {(pairs ? "single texts" : "pairs")}. Expected {(pairs ? "pairs: for single texts there is lect finetune classify (gpt1.task=classify)" : "single texts: for pairs there is lect finetune pairs (gpt1.task=entail or similarity)")}.");
-        Metric = glue?.Metric ?? (isRegression ? "spearman" : "accuracy");
-        IEnumerable<LabelledText> File(string path) => glue is not null ? DataFiles.Find(path, "glue").SelectMany(glue.Read) : data.Rows(path).Select(row =>
-            new LabelledText(TaskDataConfig.Text(row, data.Column("text"), path), pairs ? TaskDataConfig.Text(row, data.Column("text_pair"), path) : null, TaskDataConfig.Text(row, data.Column("label"), path)));
-        (var train, validation) = data.Read(File, pairs ? SdkTasks.Signatures : SdkTasks.Namespaces, e => e.Text);
+        Metric = (data.Task is null ? null : GlueTask.All[data.Task].Metric) ?? (isRegression ? "spearman" : "accuracy");
+        (var train, validation) = Read(data, pairs);
         labels = isRegression ? ["score"] : [.. train.Select(e => e.Label).Distinct().Order(StringComparer.Ordinal)];
         if (!isRegression && validation.GroupBy(e => e.Label).FirstOrDefault(g => !labels.Contains(g.Key)) is { } unknown) throw new InvalidDataException($"Found the label '{unknown.Key}' on {unknown.Count():N0} validation examples and on none to train with. Expected one of {string.Join(", ", labels)}.");
         var numbers = labels.Select((l, i) => (l, i)).ToDictionary(p => p.l, p => (double)p.i, StringComparer.Ordinal);
@@ -28,6 +24,16 @@ internal sealed class ClassifyTask : FinetuneTask
         FinetuneExample Example(LabelledText e) => new(bothOrders ? [Row(tokenizer, e.Text, e.Pair, maxLength), Row(tokenizer, e.Pair!, e.Text, maxLength)] : [Row(tokenizer, e.Text, e.Pair, maxLength)], [Label(e)]);
         (Train, Validation) = (InParallel.Select(train, Example), InParallel.Select(validation, Example));
         if (!isRegression && validation.Count > 0) baseline = train.GroupBy(e => e.Label).MaxBy(g => g.Count())!.Key is var most ? validation.Count(e => e.Label == most) / (double)validation.Count : 0;
+    }
+
+    /// <summary>The examples of both splits, single texts or pairs.</summary>
+    internal static (List<LabelledText> Train, List<LabelledText> Validation) Read(TaskDataConfig data, bool pairs)
+    {
+        var glue = data.Task is null ? null : GlueTask.All[data.Task];
+        if (glue is not null && glue.Pair is null == pairs) throw new InvalidDataException($"Found data.task = '{data.Task}', whose examples are {(pairs ? "single texts" : "pairs")}. Expected {(pairs ? "pairs: for single texts there is lect finetune classify (gpt1.task=classify)" : "single texts: for pairs there is lect finetune pairs (gpt1.task=entail or similarity)")}.");
+        IEnumerable<LabelledText> File(string path) => glue is not null ? DataFiles.Find(path, "glue").SelectMany(glue.Read) : data.Rows(path).Select(row =>
+            new LabelledText(TaskDataConfig.Text(row, data.Column("text"), path), pairs ? TaskDataConfig.Text(row, data.Column("text_pair"), path) : null, TaskDataConfig.Text(row, data.Column("label"), path)));
+        return data.Read(File, pairs ? SdkTasks.Signatures : SdkTasks.Namespaces, e => e.Text);
     }
 
     internal static EncoderRow Row(Tokenizer tokenizer, string text, string? pair, int maxLength)

@@ -115,4 +115,36 @@ public sealed class Gpt1Tests : IDisposable
         File.WriteAllText(At("gpt1", "config.json"), File.ReadAllText(At("gpt1", "config.json")).Replace("openai-gpt", "gpt2", StringComparison.Ordinal));
         Assert.Contains("Expected a GPT-1", Assert.Throws<InvalidDataException>(() => Run("classify", data)).Message, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void A_prompt_read_once_gives_the_scores_of_the_whole_texts()
+    {
+        using var model = LanguageModel.Load(Pretrained());
+        string[] continuations = [" is fine and the dog too .", " is", " is grim"];
+        var scores = model.ScoreContinuations("the cat", continuations)!;
+        foreach (var (found, text) in scores.Zip(continuations)) Assert.Equal(model.Score(model.Encode("the cat" + text)).Total - model.Score(model.Encode("the cat")).Total, found, 1e-4);
+        Assert.Null(model.ScoreContinuations(string.Join(' ', Enumerable.Repeat("cat", 200)), continuations));
+    }
+
+    [Fact]
+    public void Examples_in_the_prompt_are_drawn_by_question_and_left_out_where_they_do_not_fit()
+    {
+        var random = new Random(5);
+        var texts = Write("few.tsv", ["text\tlabel", .. Enumerable.Range(0, 60).Select(i => Sentence(random, i % 2 == 0 ? s_good : s_bad) + $"\t{i % 2}")]);
+        using var model = LanguageModel.Load(Pretrained());
+        var options = new FewShotOptions { Data = new() { Path = texts, Validation = 0.5 }, Shots = [0, 1, 30], Limit = 10, LabelNames = new Dictionary<string, string> { ["0"] = "fine" } };
+        var (figures, majority) = FewShot.Of(model, options);
+        Assert.Equal([0, 1, 30], figures.Select(f => f.Shots));
+        Assert.Equal([0.0, 0.0], figures.Take(2).Select(f => f.Left));
+        Assert.InRange(figures[2].Left, 20, 29.9);
+        Assert.InRange(majority, 0.5, 1);
+        Assert.Equal(figures, FewShot.Of(model, options).Figures);
+
+        // Without examples it is the choice that is most probable behind the prompt.
+        var questions = FewShot.Read(options).Questions.Take(10).ToList();
+        Assert.Equal([" fine", " 1"], questions[0].Choices);
+        Assert.Equal(questions.Average(q => model.ScoreContinuations(q.Prompt, q.Choices)! is var s && (s[0] >= s[1] ? 0 : 1) == q.Label ? 1.0 : 0), figures[0].Accuracy, 1e-9);
+        Assert.Contains("--labels 7", Assert.Throws<InvalidDataException>(() => FewShot.Of(model, options with { LabelNames = new Dictionary<string, string> { ["7"] = "x" } })).Message, StringComparison.Ordinal);
+        Assert.Contains("--kind tag", Assert.Throws<InvalidDataException>(() => FewShot.Of(model, options with { Kind = "tag" })).Message, StringComparison.Ordinal);
+    }
 }

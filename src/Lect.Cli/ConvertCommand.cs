@@ -1,0 +1,23 @@
+using System.CommandLine;
+
+namespace Lect;
+
+/// <summary>lect convert: models from and to other formats.</summary>
+internal static class ConvertCommand
+{
+    public static Command Create()
+    {
+        var source = new Argument<string>("source") { Description = "A model folder, or a .bin of llama2.c" };
+        var output = new Option<string>("--out") { Description = "The new folder", Required = true };
+        var type = new Option<string?>("--dtype") { Description = string.Join(", ", ModelConversion.Types) };
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "The tokenizer.bin of a llama2.c model" };
+        var command = new Command("convert", "Write a model folder from another format or in another precision. Example: lect convert stories15M.bin --tokenizer tokenizer.bin --out stories15M") { source, output, type, tokenizer };
+        command.SetAction(int (parsed) =>
+        {
+            ModelConversion.Run(parsed.GetValue(source)!, parsed.GetValue(output)!, parsed.GetValue(type)?.ToUpperInvariant(), parsed.GetValue(tokenizer));
+            Console.Error.WriteLine($"model in {parsed.GetValue(output)}");
+            return 0;
+        });
+        return command;
+    }
+}

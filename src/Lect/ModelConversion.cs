@@ -1,0 +1,61 @@
+using System.Text.Json.Nodes;
+using Lect.Models;
+using Lect.Text;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>Model folders from other formats, and between the precisions of their files.</summary>
+public static class ModelConversion
+{
+    /// <summary>What the files' numbers may be.</summary>
+    public static IReadOnlyList<string> Types { get; } = ["F32", "F16", "BF16"];
+
+    /// <summary>Writes a Hugging Face folder.</summary>
+    /// <param name="source">A model folder, or a .bin of llama2.c.</param>
+    /// <param name="folder">Where to; it must not hold a model yet.</param>
+    /// <param name="type">F32, F16 or BF16; null: as the source has it.</param>
+    /// <param name="tokenizer">The tokenizer.bin of a llama2.c model; null: none.</param>
+    /// <exception cref="InvalidDataException">Something given cannot be used, or a number does not fit into the type.</exception>
+    public static void Run(string source, string folder, string? type = null, string? tokenizer = null)
+    {
+        TorchNative.Load();
+        if (type is not null && !Types.Contains(type)) throw new InvalidDataException($"Found --dtype {type}. Expected {string.Join(", ", Types)}.");
+        if (File.Exists(Path.Combine(folder, "config.json"))) throw new InvalidDataException($"Found a model in {folder}. Expected a new folder.");
+        if (File.Exists(source))
+        {
+            using var model = Llama2C.Load(source);
+            ModelFolder.Save(model, folder);
+            if (tokenizer is not null) Llama2CTokenizer.Load(tokenizer).Save(folder);
+            ModelFolder.WriteText(Path.Combine(folder, "generation_config.json"), new JsonObject { ["bos_token_id"] = 1, ["eos_token_id"] = new JsonArray(1, 2) }.ToJsonString() + "\n");   // its program stops at a new beginning too
+            if (type is not (null or "F32")) Retype(Weights.Open(folder), ModelFolder.ReadConfig(folder), folder, type);
+            return;
+        }
+        if (tokenizer is not null) throw new InvalidDataException("Found --tokenizer with a model folder. Expected it with a .bin of llama2.c; a folder has its own.");
+        var (weights, config) = (Weights.Open(source), ModelFolder.ReadConfig(source));
+        Directory.CreateDirectory(folder);
+        foreach (var file in Directory.EnumerateFiles(source).Where(f => Path.GetExtension(f) is not ".safetensors" && !Path.GetFileName(f).EndsWith(".index.json", StringComparison.Ordinal))) ModelFolder.CopyFile(file, Path.Combine(folder, Path.GetFileName(file)));
+        Retype(weights, config, folder, type);
+    }
+
+    private static void Retype(Weights weights, JsonObject config, string folder, string? type)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var tensors = weights.Names.Order(StringComparer.Ordinal).Select(name => (name, Converted(name, weights.Load(name), type))).ToList();
+        var widest = type ?? weights.Names.Select(n => weights.Info(n).Dtype).Where(Types.Contains).GroupBy(t => t).MaxBy(g => g.Count())?.Key ?? "F32";
+        config.Remove("torch_dtype");
+        config["dtype"] = widest switch { "F16" => "float16", "BF16" => "bfloat16", _ => "float32" };
+        SafeTensorsFile.Write(Path.Combine(folder, "model.safetensors"), tensors, new Dictionary<string, string> { ["format"] = "pt" });
+        ModelFolder.WriteText(Path.Combine(folder, "config.json"), config.ToJsonString(new() { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }) + "\n");
+    }
+
+    // Numbers change their type; ids and masks stay.
+    private static Tensor Converted(string name, Tensor tensor, string? type)
+    {
+        if (type is null || !tensor.is_floating_point()) return tensor;
+        var converted = tensor.to(type switch { "F16" => ScalarType.Float16, "BF16" => ScalarType.BFloat16, _ => ScalarType.Float32 });
+        return converted.isfinite().all().item<bool>() || !tensor.isfinite().all().item<bool>() ? converted : throw new InvalidDataException($"Found numbers in '{name}' that are too large for {type}. Expected at most 65504: BF16 holds them.");
+    }
+}
