@@ -12,11 +12,13 @@ internal static class ScoreCommand
     {
         var modelOption = Screen.Model();
         var device = Screen.Device();
+        var context = Screen.Context();
         var mask = new Option<int?>("--mask-id") { Description = "Id of the mask token of a masked model without tokenizer" };
-        var command = new Command("score", "Log-probability of each token of a text; masked models: each token masked in turn. Example: lect score --model gpt2 \"The cat sat on the mat\"") { modelOption, device, mask };
+        var command = new Command("score", "Log-probability of each token of a text; masked models: each token masked in turn. Example: lect score --model gpt2 \"The cat sat on the mat\"") { modelOption, device, context, mask };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
         {
+            if (parsed.GetValue(context) is not null && (Translator.IsAt(parsed.GetValue(modelOption)!) || ModelFolder.IsEncoder(parsed.GetValue(modelOption)!))) throw new InvalidDataException("Found --context. Expected it with a decoder of rotary positions.");
             if (Translator.IsAt(parsed.GetValue(modelOption)!))
             {
                 using var translator = Translator.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
@@ -28,7 +30,7 @@ internal static class ScoreCommand
                 return lines.Run(parsed, (line, _) => Answer(line, masked.Score(JsonLines.Row(line, masked.Encode), parsed.GetValue(mask))), Show);
             }
             if (parsed.GetValue(mask) is not null) throw new InvalidDataException("Found --mask-id with a decoder. Expected it with a masked model.");
-            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
+            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context));
             return lines.Run(parsed, (line, _) => Answer(model, line), Show);
         });
         return command;

@@ -15,6 +15,8 @@ internal static class Screen
 
     public static Option<string> Device() => new("--device") { Description = "auto, cpu, cuda, cuda:N or mps", DefaultValueFactory = _ => "auto" };
 
+    public static Option<long?> Context() => new("--context") { Description = "A longer context than the model was made for, by interpolation of its rotary positions" };
+
     public static Option<int> BatchSize()
     {
         var option = new Option<int>("--batch-size") { Description = "Lines read and answered together", DefaultValueFactory = _ => 32 };
@@ -44,7 +46,7 @@ internal static class Screen
     /// <summary>Prints an error and gives the exit code: 2 for input that cannot be used, 1 for anything else.</summary>
     public static int Report(Exception e, bool verbose)
     {
-        Console.Error.WriteLine("lect: " + e.Message);
+        Console.Error.WriteLine("lect: " + e.Message.Split("\nException raised from", 2)[0]);   // libtorch's messages end in its stack
         if (verbose) Console.Error.WriteLine(e);
         return e is InvalidDataException or FileNotFoundException or DirectoryNotFoundException or UnauthorizedAccessException ? 2 : 1;
     }

@@ -19,6 +19,9 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name)
     /// <summary>C.</summary>
     public long Width => HeadWeight.shape[1];
 
+    /// <summary>G d: the numbers of a token's keys in one layer; its values have as many.</summary>
+    public abstract long KeyWidth { get; }
+
     /// <summary>Of each layer: how many keys a query sees at most, itself among them; null: all before it.</summary>
     public virtual IReadOnlyList<long?>? Windows => null;
 

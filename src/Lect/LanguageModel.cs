@@ -54,10 +54,11 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Opens a model folder.</summary>
     /// <param name="folder">config.json, model.safetensors (or shards), optionally tokenizer and generation_config.json.</param>
     /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
+    /// <param name="context">A longer context than the model was made for, by interpolation of its rotary positions; null: its own.</param>
     /// <exception cref="InvalidDataException">Something is missing or damaged; the message says what.</exception>
-    public static LanguageModel Load(string folder, string device = "auto")
+    public static LanguageModel Load(string folder, string device = "auto", long? context = null)
     {
-        var model = ModelFolder.Load(folder, Devices.Choose(device));
+        var model = ModelFolder.Load(folder, Devices.Choose(device), context: context);
         return new(model, Tokenizer.LoadIfThere(folder), ReadDefaults(folder, model.ConfigJson));
     }
 

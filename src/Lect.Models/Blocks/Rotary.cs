@@ -48,6 +48,22 @@ public sealed record RotaryConfig
         if (PartialRotaryFactor is <= 0 or > 1) yield return FormattableString.Invariant($"partial_rotary_factor = {PartialRotaryFactor}: expected more than 0 and at most 1");
     }
 
+    /// <summary>Makes a configuration's context longer by position interpolation (Chen et al. 2023): positions are divided by as much as the context grows, so that none is larger than those learned.</summary>
+    /// <param name="config">config.json; changed.</param>
+    /// <param name="context">The new context.</param>
+    /// <param name="source">What messages call the configuration.</param>
+    /// <exception cref="InvalidDataException">Positions are not rotary, stretched already, or the context is not longer.</exception>
+    internal static void Interpolate(JsonObject config, long context, string source)
+    {
+        if ((long?)config["max_position_embeddings"] is not { } old || (string?)config["model_type"] is "gpt_neo") throw new InvalidDataException($"{source}: found learned positions. Expected rotary ones (llama, mistral, qwen2, qwen3, gpt_neox, falcon) to make the context longer.");
+        var rope = (JsonObject)Normalized(config)["rope_parameters"]!;
+        if ((string?)rope["rope_type"] is not (null or "default")) throw new InvalidDataException($"{source}: found rope_type '{(string?)rope["rope_type"]}'. Expected plain rotary positions to make the context longer: these are stretched already.");
+        if (context <= old) throw new InvalidDataException($"Found a context of {context}. Expected more than the model's {old}.");
+        (rope["rope_type"], rope["factor"], config["max_position_embeddings"]) = ("linear", (double)context / old, context);
+        foreach (var key in (string[])["rope_scaling", "rope_theta", "rotary_emb_base", "rotary_pct", "partial_rotary_factor"]) config.Remove(key);
+        config["rope_parameters"] = rope.DeepClone();
+    }
+
     /// <summary>config.json with older names of rotary keys brought to <c>rope_parameters</c>.</summary>
     /// <param name="config">As read.</param>
     /// <param name="partly">The part of a head that turns where the file does not say.</param>

@@ -294,12 +294,14 @@ public static class ModelFolder
     /// <param name="folder">In Hugging Face's layout.</param>
     /// <param name="device">Where; the CPU by default.</param>
     /// <param name="dropout">Replaces the configuration's, for training.</param>
+    /// <param name="context">A longer context, by interpolation of rotary positions; null: the model's own.</param>
     /// <exception cref="InvalidDataException">Something is missing, damaged, or of another shape than the configuration says.</exception>
-    public static CausalLanguageModel Load(string folder, Device? device = null, double? dropout = null)
+    public static CausalLanguageModel Load(string folder, Device? device = null, double? dropout = null, long? context = null)
     {
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
         if (dropout is not null) SetDropout(config, dropout.Value);
+        if (context is not null) RotaryConfig.Interpolate(config, context.Value, path);
         return Filled(Create(config, device, path), folder);
     }
 

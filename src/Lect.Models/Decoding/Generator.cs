@@ -57,6 +57,8 @@ public static class Generator
 
     private sealed class State : IDisposable
     {
+        private const int LeastShared = 8;   // tokens of a common beginning that are worth a pass of their own
+
         private readonly CausalLanguageModel model;
         private readonly DecodingOptions options;
         private readonly KvCache cache;
@@ -67,20 +69,34 @@ public static class Generator
         {
             (this.model, this.options) = (model, options);
             Rows = [.. prompts.Select((p, i) => new Row(i, p, Seeds.Random(options.Seed, "generate", streams?[i] ?? i)))];
-            var longest = prompts.Max(p => p.Length);
-            padded = prompts.Any(p => p.Length < longest);
-            cache = model.NewCache(Math.Min(longest + options.MaxNewTokens, model.ContextLength));
+            cache = model.NewCache(Math.Min(prompts.Max(p => p.Length) + options.MaxNewTokens, model.ContextLength));
+            using var scope = NewDisposeScope();
+            var shared = ReadShared(prompts);
+            var longest = prompts.Max(p => p.Length) - shared;
+            padded = prompts.Any(p => p.Length - shared < longest);
             long[] ids = new long[prompts.Count * longest], real = new long[ids.Length];
             for (var r = 0; r < prompts.Count; r++)
-                for (var i = 0; i < prompts[r].Length; i++)
+                for (var i = shared; i < prompts[r].Length; i++)
                 {
                     var at = (r + 1) * longest - prompts[r].Length + i;   // padded on the left, so that all rows end together
                     (ids[at], real[at]) = (prompts[r][i], 1);
                 }
-            using var scope = NewDisposeScope();
             ids_BT = tensor(ids, prompts.Count, longest).DetachFromDisposeScope();
-            real_BS = tensor(real, prompts.Count, longest).DetachFromDisposeScope();
-            positions_BT = Masks.Positions(real_BS).DetachFromDisposeScope();
+            real_BS = cat([ones(prompts.Count, shared, dtype: ScalarType.Int64), tensor(real, prompts.Count, longest)], 1).DetachFromDisposeScope();
+            positions_BT = Masks.Positions(real_BS).narrow(1, shared, longest).clone().DetachFromDisposeScope();
+        }
+
+        // What all prompts begin with is read once. Not where layers have windows: padding behind it would count to them.
+        private int ReadShared(IReadOnlyList<int[]> prompts)
+        {
+            if (prompts.Count < 2 || (model.Windows is not null && prompts.Any(p => p.Length != prompts[0].Length))) return 0;
+            var shared = 0;
+            while (shared < prompts.Min(p => p.Length) - 1 && prompts.All(p => p[shared] == prompts[0][shared])) shared++;
+            if (shared < LeastShared) return 0;
+            using var noGrad = no_grad();
+            model.Hidden(tensor(prompts[0][..shared].Select(i => (long)i).ToArray(), 1, shared), cache: cache);
+            cache.Reorder(zeros(prompts.Count, dtype: ScalarType.Int64));
+            return shared;
         }
 
         public List<Row> Rows { get; }

@@ -108,6 +108,8 @@ public sealed class Falcon : CausalLanguageModel
     /// <inheritdoc/>
     public override int LayerCount => Config.NumHiddenLayers;
     /// <inheritdoc/>
+    public override long KeyWidth => Config.KeyHeads * Config.Head;
+    /// <inheritdoc/>
     public override Tensor HeadWeight => lm_head?.weight ?? transformer.word_embeddings.weight!;
     /// <inheritdoc/>
     public override JsonObject ConfigJson => ModelConfig.Write(Config, "falcon", "FalconForCausalLM");

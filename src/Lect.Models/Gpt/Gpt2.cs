@@ -94,6 +94,8 @@ public sealed class Gpt2 : CausalLanguageModel
     /// <inheritdoc/>
     public override int LayerCount => Config.NLayer;
     /// <inheritdoc/>
+    public override long KeyWidth => Config.NEmbd;
+    /// <inheritdoc/>
     public override Tensor HeadWeight => transformer.wte.weight!;
     /// <inheritdoc/>
     public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt2", "GPT2LMHeadModel");

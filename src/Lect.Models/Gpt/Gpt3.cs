@@ -110,6 +110,8 @@ public sealed class Gpt3 : CausalLanguageModel
     /// <inheritdoc/>
     public override int LayerCount => Config.NumLayers;
     /// <inheritdoc/>
+    public override long KeyWidth => Config.HiddenSize;
+    /// <inheritdoc/>
     public override IReadOnlyList<long?>? Windows { get; }
     /// <inheritdoc/>
     public override Tensor HeadWeight => lm_head?.weight ?? transformer.wte.weight!;

@@ -92,6 +92,8 @@ public sealed class GptNeoX : CausalLanguageModel
     /// <inheritdoc/>
     public override int LayerCount => Config.NumHiddenLayers;
     /// <inheritdoc/>
+    public override long KeyWidth => Config.HiddenSize;
+    /// <inheritdoc/>
     public override Tensor HeadWeight => embed_out?.weight ?? gpt_neox.embed_in.weight!;
     /// <inheritdoc/>
     public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt_neox", "GPTNeoXForCausalLM");

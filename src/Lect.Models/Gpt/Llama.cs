@@ -121,6 +121,8 @@ public sealed class Llama : CausalLanguageModel
     /// <inheritdoc/>
     public override int LayerCount => Config.NumHiddenLayers;
     /// <inheritdoc/>
+    public override long KeyWidth => Config.KeyHeads * Config.Head;
+    /// <inheritdoc/>
     public override IReadOnlyList<long?>? Windows { get; }
     /// <inheritdoc/>
     public override Tensor HeadWeight => lm_head?.weight ?? model.embed_tokens.weight!;

@@ -47,7 +47,7 @@ internal sealed record DecoderKind(string Name, string ModelType, Type Config, s
 
 /// <summary>The keys of a decoder's <c>model</c> section: those of the architecture that it names.</summary>
 [AttributeUsage(AttributeTargets.Property)]
-internal sealed class DecoderKeysAttribute() : KeysOfAttribute(typeof(Gpt2Config), "architecture", "path", "vectors")
+internal sealed class DecoderKeysAttribute() : KeysOfAttribute(typeof(Gpt2Config), "architecture", "path", "context", "vectors")
 {
     internal override IEnumerable<string> Keys(IReadOnlyDictionary<string, string?> given) => (DecoderKind.Of(given.GetValueOrDefault("architecture")) is { } kind ? Of(kind.Config) : DecoderKind.All.SelectMany(k => Of(k.Config))).Concat(More);   // of an unknown one all: Validate names it
 }

@@ -1,4 +1,5 @@
 // Generative pre-training: Radford et al. 2018, equation 1; the models of Lect.Models/Gpt, GPT-3's optimizer settings (Brown et al. 2020, appendix B).
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Lect.Models;
@@ -20,7 +21,7 @@ public sealed record PretrainGptConfig : IRecipeConfig
     /// <summary>The text.</summary>
     public TextDataConfig Data { get; init; } = new();
     /// <summary>
-    /// <c>path</c> (a folder to continue from), or <c>architecture</c> (gpt1, gpt2, gpt3, gpt_neox, falcon, llama, mistral, qwen2, qwen3; gpt2 where it is not given) and keys of its config.json (the context is the block and <c>vocab_size</c> the
+    /// <c>path</c> (a folder to continue from; <c>context</c>: with so many positions, by interpolation of rotary ones), or <c>architecture</c> (gpt1, gpt2, gpt3, gpt_neox, falcon, llama, mistral, qwen2, qwen3; gpt2 where it is not given) and keys of its config.json (the context is the block and <c>vocab_size</c> the
     /// tokenizer's unless given) and <c>vectors</c>, word vectors that the embeddings begin with.
     /// </summary>
     [DecoderKeys]
@@ -145,7 +146,7 @@ public static class PretrainGpt
         var dropout = config.Train.Dropout;
         if (config.Model.GetValueOrDefault("path") is string path)
         {
-            var loaded = ModelFolder.Load(path, device, dropout);
+            var loaded = ModelFolder.Load(path, device, dropout, config.Model.GetValueOrDefault("context") is { } context ? Convert.ToInt64(context, CultureInfo.InvariantCulture) : null);
             if (tokenizer.VocabularySize > loaded.VocabularySize) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {loaded.VocabularySize} embeddings ({path}). Expected the model's own tokenizer, or a smaller one.");
             return loaded;
         }

@@ -59,7 +59,8 @@ public static class RunFile
     internal static IEnumerable<string> ContinuedModelFaults(IReadOnlyDictionary<string, object?> model)
     {
         if (model.TryGetValue("path", out var path) && path is not string { Length: > 0 }) yield return $"model.path = {path}: expected a folder's name (in quotes where it looks like a number)";
-        if (model.ContainsKey("path") && model.Count > 1) yield return $"model.{model.Keys.First(k => k != "path")}: a model that is continued (model.path) keeps its own configuration";
+        if (model.ContainsKey("path") && model.Keys.FirstOrDefault(k => k is not ("path" or "context")) is { } other) yield return $"model.{other}: a model that is continued (model.path) keeps its own configuration";
+        if (model.TryGetValue("context", out var context) && !(model.ContainsKey("path") && context is int or long)) yield return $"model.context = {context}: expected a number of positions, for a model that is continued (model.path)";
         if (model.GetValueOrDefault("vectors") is { } vectors and not string { Length: > 0 }) yield return $"model.vectors = {vectors}: expected a file or folder of word vectors (of lect train bert also skip-gram)";
     }
 

@@ -159,4 +159,41 @@ public class DecodingTests
         Assert.Contains("vocabulary", Refusal(5000), StringComparison.Ordinal);
         Assert.Contains("--temperature", Assert.Throws<InvalidDataException>(() => Generator.Stream(model, [[1]], new() { Temperature = 0 })).Message, StringComparison.Ordinal);
     }
+
+    [Theory, MemberData(nameof(Architectures))]
+    public void A_beginning_that_prompts_share_is_read_once_and_changes_no_answer(string name)
+    {
+        using var model = ModelFolder.Load(Fixtures.Path_("hf", name));
+        int[] shared = [5, 9, 2, 7, 11, 30, 31, 8, 6, 40], other = [4, 3];
+        int[][] prompts = [[.. shared, 12], [.. shared, 50, 51, 52], [.. shared, 13], [.. shared, 9, 9]];
+        var options = new DecodingOptions { MaxNewTokens = 8 };
+        var together = Generator.Stream(model, prompts, options).GroupBy(t => t.Row).ToDictionary(g => g.Key, g => g.ToArray());
+        for (var r = 0; r < prompts.Length; r++)
+        {
+            var alone = Generator.Stream(model, [prompts[r]], options).ToArray();
+            Assert.Equal(alone.Select(t => t.Id), together[r].Select(t => t.Id));
+            foreach (var (a, b) in alone.Zip(together[r])) Near.Equal(a.LogProb, b.LogProb, 2e-4, $"{name} row {r}");
+        }
+        Assert.Equal(2, Generator.Stream(model, [other, [.. shared, 1]], options with { MaxNewTokens = 1 }).Count());
+    }
+
+    [Fact]
+    public void A_longer_context_is_made_by_interpolation_and_refused_where_positions_are_learned()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var folder = Fixtures.Path_("hf", "llama");
+        using CausalLanguageModel model = ModelFolder.Load(folder), longer = ModelFolder.Load(folder, context: 128);
+        Assert.Equal(128, longer.ContextLength);
+        Assert.Equal(("linear", 2.0), ((string)longer.ConfigJson["rope_parameters"]!["rope_type"]!, (double)longer.ConfigJson["rope_parameters"]!["factor"]!));
+        // Twice the distance turns as far as the distance did.
+        var ids = tensor(new long[,] { { 5, 9, 2, 7 } });
+        Near.Equal(model.Logits(ids), longer.Logits(ids, positions_BT: tensor(new long[,] { { 0, 2, 4, 6 } })), 2e-5, 1e-5, "positions halved");
+        Assert.Equal(100, Generator.Stream(longer, [[5]], new() { MaxNewTokens = 100 }).Count());
+        string Refusal(string name, long context) => Assert.Throws<InvalidDataException>(() => ModelFolder.Load(Fixtures.Path_("hf", name), context: context)).Message;
+        Assert.Contains("learned positions", Refusal("gpt2", 5000), StringComparison.Ordinal);
+        Assert.Contains("learned positions", Refusal("gpt_neo", 5000), StringComparison.Ordinal);
+        Assert.Contains("stretched already", Refusal("llama3", 5000), StringComparison.Ordinal);
+        Assert.Contains("more than the model's 64", Refusal("llama", 64), StringComparison.Ordinal);
+    }
 }
