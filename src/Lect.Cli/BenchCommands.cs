@@ -22,14 +22,16 @@ internal static class BenchCommands
     public static Command Create()
     {
         s_dtype.AcceptOnlyFromAmong("fp32", "bf16", "auto");
-        return new("bench", "Measure speed on this machine, beside baselines of the same run") { Train(), Bert("bert"), Decode(), Pairs("pairs"), TokenizerCommand(), Plain(), Bert("plain-bert"), Pairs("plain-pairs") };
+        return new("bench", "Measure speed on this machine, beside baselines of the same run") { Train(), Llama(), Bert("bert"), Decode(), Pairs("pairs"), TokenizerCommand(), Plain(), Bert("plain-bert"), Pairs("plain-pairs") };
     }
 
-    private static Command Shaped(string name, string description, Action<BenchShape, bool> run)
+    private static Command Shaped(string name, string description, Action<BenchShape, bool> run) => Shaped(name, description, (_, shape, json) => run(shape, json));
+
+    private static Command Shaped(string name, string description, Action<ParseResult, BenchShape, bool> run)
     {
         var json = Screen.Json();
         var command = new Command(name, description) { s_layers, s_heads, s_width, s_vocab, s_batch, s_seq, s_dtype, s_threads, json };
-        command.SetAction(int (parsed) => { run(Shape(parsed), parsed.GetValue(json)); return 0; });
+        command.SetAction(int (parsed) => { run(parsed, Shape(parsed), parsed.GetValue(json)); return 0; });
         return command;
     }
 
@@ -57,12 +59,23 @@ internal static class BenchCommands
         return command;
     }
 
-    private static Command Decode() => Shaped("decode", "Greedy decoding of GPT-2 with the cache. Example: lect bench decode --batch 1 --seq 256", (shape, json) =>
+    private static Command Llama() => Shaped("llama", "A Llama beside a GPT-2 of its shape: a training step, its kernels, reading a prompt. Example: lect bench llama --seq 256", (shape, json) =>
     {
-        var (result, first, last) = DecodeBench.Run(shape);
-        Show(result, json);
-        if (!json) Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{first:0.00} ms a token in the first quarter, {last:0.00} in the last"));
+        foreach (var result in LlamaBench.Run(shape)) Show(result, json);
     });
+
+    private static Command Decode()
+    {
+        var llama = new Option<bool>("--llama") { Description = "A Llama instead of GPT-2" };
+        var command = Shaped("decode", "Greedy decoding with the cache. Example: lect bench decode --batch 1 --seq 256", (parsed, shape, json) =>
+        {
+            var (result, first, last) = DecodeBench.Run(shape, parsed.GetValue(llama));
+            Show(result, json);
+            if (!json) Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{first:0.00} ms a token in the first quarter, {last:0.00} in the last"));
+        });
+        command.Add(llama);
+        return command;
+    }
 
     // The baseline of `train`: a process of its own, since its heap must be as it comes.
     private static Command Plain()

@@ -10,16 +10,17 @@ internal static class DemoCommand
 {
     public static Command Create()
     {
-        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five), bert (ten) or gpt (five)", DefaultValueFactory = _ => "gpt" };
-        chapter.AcceptOnlyFromAmong("embeddings", "seq2seq", "bert", "gpt");
+        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five), bert (ten), gpt (five) or evolution (ten: from GPT-1 to Qwen3)", DefaultValueFactory = _ => "gpt" };
+        chapter.AcceptOnlyFromAmong("embeddings", "seq2seq", "bert", "gpt", "evolution");
         var output = new Option<string?>("--out") { Description = "Folder of the demo's run (runs/demo-CHAPTER)" };
+        var seeds = new Option<int>("--seeds") { Description = "Runs of each architecture (evolution)", DefaultValueFactory = _ => 1 };
         var sets = Screen.Sets();
-        var command = new Command("demo", "A chapter of the lecture on the SDK's documentation: train, then see what was learned. Example: lect demo") { chapter, output, sets };
+        var command = new Command("demo", "A chapter of the lecture on the SDK's documentation: train, then see what was learned. Example: lect demo") { chapter, output, seeds, sets };
         command.SetAction(int (parsed) =>
         {
             var (name, given) = (parsed.GetValue(chapter)!, parsed.GetValue(sets) ?? []);
             var folder = parsed.GetValue(output) ?? Path.Combine("runs", "demo-" + name);
-            return name switch { "embeddings" => Embeddings(folder, given), "seq2seq" => Seq2Seq(folder, given), "bert" => Bert(folder, given), _ => Gpt(folder, given) };
+            return name switch { "embeddings" => Embeddings(folder, given), "seq2seq" => Seq2Seq(folder, given), "bert" => Bert(folder, given), "evolution" => Evolve(folder, given, parsed.GetValue(seeds)), _ => Gpt(folder, given) };
         });
         return command;
     }
@@ -229,6 +230,37 @@ internal static class DemoCommand
               lect evaluate perplexity --model {folder} --file README.md
               lect inspect {folder}
               lect train gpt -c configs/gpt/sdk-small.yaml --set train.steps=6000 --out runs/longer
+            """);
+        return 0;
+    }
+
+    private static readonly string[] s_history = ["gpt1", "gpt2", "gpt3", "llama", "mistral", "qwen2", "qwen3"];
+
+    private static int Evolve(string folder, string[] sets, int seeds)
+    {
+        IReadOnlyList<EvolutionRuns> all;
+        using (var stop = new StopSignals())
+        using (var progress = new Progress())
+        {
+            progress.Note("Seven decoders, from GPT-1 (2018) to Qwen3 (2025), of about a million parameters each, learn from the same documentation with the same budget.");
+            all = Evolution.Run([.. s_history.Select(n => Screen.ConfigFile($"configs/gpt/evolution/{n}.yaml")!)], seeds, folder, sets, progress.Show, progress.Note, stop.Token);
+        }
+        AnsiConsole.WriteLine();
+        var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn("architecture"), new TableColumn("parameters").RightAligned(), new TableColumn("validation loss").RightAligned(), new TableColumn("95 % interval").RightAligned(), new TableColumn("seconds").RightAligned());
+        foreach (var runs in all)
+        {
+            var half = runs.HalfInterval(^1);
+            table.AddRow(runs.Name, runs.Parameters.ToString("N0", CultureInfo.InvariantCulture), Text(runs.Mean, "0.000"), double.IsNaN(half) ? "one seed" : $"{Text(runs.Mean - half, "0.000")} to {Text(runs.Mean + half, "0.000")}", Text(runs.Curves.Average(c => c[^1].Seconds), "0"));
+        }
+        AnsiConsole.Write(table);
+        AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"""
+            Where intervals overlap, or with one seed, nothing can be said about which is better.
+
+            What to type next:
+              open {Path.Combine(folder, "evolution.html")}
+              lect inspect --compare {folder}/gpt2-1 {folder}/llama-1
+              lect generate --model {folder}/qwen3-1 --temperature 0.8 "Gets or sets"
+              lect attention --model {folder}/mistral-1 --text "Returns the number of items in the collection." --out map.html
             """);
         return 0;
     }

@@ -105,8 +105,14 @@ public sealed class LanguageModel : IDisposable
     public long ParameterCount => Model.parameters().Sum(p => p.numel());
 
     /// <summary>Ids of a prompt.</summary>
-    /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>
-    public int[] Encode(string text) => (Tokenizer ?? throw Tokenizer.Missing()).EncodeIds(text);
+    /// <exception cref="InvalidDataException">The folder has no tokenizer, or one with a token that the model has no embedding for.</exception>
+    public int[] Encode(string text)
+    {
+        var ids = (Tokenizer ?? throw Tokenizer.Missing()).EncodeIds(text);
+        foreach (var id in ids)
+            if (id >= Model.VocabularySize) throw new InvalidDataException($"Found the token '{Tokenizer.TokenOf(id)}' of id {id} in the text. Expected ids below {Model.VocabularySize}, the model's embeddings: its tokenizer has {Tokenizer.VocabularySize} tokens, and is of another model or has tokens that were added without training.");
+        return ids;
+    }
 
     /// <summary>Streams an answer, piece by piece; no character is ever broken.</summary>
     /// <param name="prompt">Text to continue.</param>

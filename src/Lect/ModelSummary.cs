@@ -45,8 +45,7 @@ public sealed partial record ModelSummary
         if (Path.GetExtension(path) is ".yaml" or ".yml")
         {
             var run = RunFile.Load<PretrainGptConfig>(path).Validate();
-            if (run.Model.ContainsKey("path")) return Of((string)run.Model["path"]!);
-            return OfConfig(run.ModelJson(run.Tokenizer.Size ?? 8000, endOfText: null), path);
+            return run.Model.GetValueOrDefault("path") is string continued ? Of(continued) : OfConfig(run.ModelJson(run.Tokenizer.Size ?? 8000, endOfText: null), path);
         }
         var file = Directory.Exists(path) ? Path.Combine(path, "config.json") : path;
         return OfConfig(ModelConfig.ReadFile(file), file);

@@ -53,6 +53,13 @@ public sealed class BadInputTests : IDisposable
         File.WriteAllBytes(Path.Combine(folder, "cut", "model.safetensors"), File.ReadAllBytes(Path.Combine(Gpt2, "model.safetensors"))[..5000]);
         Refused(Tool.Run("generate", "--model", Path.Combine(folder, "cut"), "x"), "model.safetensors");
         Refused(Tool.Run("inspect", Path.Combine(folder, "nothing")), "nothing");
+        Refused(Tool.Run("inspect", "--compare", Gpt2), "two with --compare");
+        Refused(Tool.Run("convert", Path.Combine(folder, "nothing.bin"), "--out", Path.Combine(folder, "x")), "nothing.bin");
+        Refused(Tool.Run("generate", "--model", Gpt2, "--context", "80", "x"), "learned positions");
+        Refused(Tool.Run("evaluate", "few-shot", "--model", Gpt2, "--shots", "some"), "--shots");
+        Refused(Tool.Run("finetune", "gpt1", "--task", "tag", "--set", "model.path=x", "--out", Path.Combine(folder, "x")), "classify, entail, similarity, choice");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=gpt5", "--out", Path.Combine(folder, "x")), "gpt5", "qwen3");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=llama", "model.n_embd=8", "--out", Path.Combine(folder, "x")), "model.n_embd", "hidden_size");
     }
 
     [Fact]
@@ -116,7 +123,7 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void Every_verb_has_help_with_an_example()
     {
-        string[][] verbs = [["demo"], ["data", "list"], ["data", "show"], ["data", "prepare"], ["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "show"], ["train", "gpt"], ["train", "word2vec"], ["train", "glove"], ["train", "seq2seq"], ["train", "transformer"], ["train", "bert"], ["finetune", "classify"], ["finetune", "pairs"], ["finetune", "choice"], ["finetune", "qa"], ["finetune", "tag"], ["fill-mask"], ["next-sentence"], ["choose"], ["answer"], ["tag"], ["generate"], ["score"], ["classify"], ["translate"], ["attention"], ["show", "attention"], ["show", "mask"], ["show", "positions"], ["show", "norm"], ["nearest"], ["analogy"], ["embed"], ["map"], ["evaluate", "perplexity"], ["evaluate", "analogies"], ["evaluate", "similarity"], ["evaluate", "bleu"], ["evaluate", "chrf"], ["evaluate", "ter"], ["evaluate", "translation"], ["evaluate", "glue"], ["evaluate", "ner"], ["evaluate", "squad"], ["inspect"], ["bench", "train"], ["bench", "bert"], ["bench", "decode"], ["bench", "pairs"], ["bench", "tokenizer"], ["completion"]];
+        string[][] verbs = [["demo"], ["data", "list"], ["data", "show"], ["data", "prepare"], ["tokenizer", "train"], ["tokenizer", "encode"], ["tokenizer", "decode"], ["tokenizer", "show"], ["train", "gpt"], ["train", "word2vec"], ["train", "glove"], ["train", "seq2seq"], ["train", "transformer"], ["train", "bert"], ["finetune", "classify"], ["finetune", "pairs"], ["finetune", "choice"], ["finetune", "qa"], ["finetune", "tag"], ["finetune", "gpt1"], ["fill-mask"], ["next-sentence"], ["choose"], ["answer"], ["tag"], ["generate"], ["score"], ["classify"], ["translate"], ["attention"], ["show", "attention"], ["show", "mask"], ["show", "positions"], ["show", "norm"], ["nearest"], ["analogy"], ["embed"], ["map"], ["evaluate", "perplexity"], ["evaluate", "few-shot"], ["evaluate", "analogies"], ["evaluate", "similarity"], ["evaluate", "bleu"], ["evaluate", "chrf"], ["evaluate", "ter"], ["evaluate", "translation"], ["evaluate", "glue"], ["evaluate", "ner"], ["evaluate", "squad"], ["inspect"], ["convert"], ["bench", "train"], ["bench", "llama"], ["bench", "bert"], ["bench", "decode"], ["bench", "pairs"], ["bench", "tokenizer"], ["completion"]];
         var help = string.Concat(verbs.Select(v => Tool.Run([.. v, "--help"]).Output));
         Assert.Equal(verbs.Length, System.Text.RegularExpressions.Regex.Count(help, "Example: ", System.Text.RegularExpressions.RegexOptions.None, TimeSpan.FromSeconds(1)));
         Approve.Text("help", help.Replace($"[default: {Environment.ProcessorCount}]", "[default: all cores]", StringComparison.Ordinal));

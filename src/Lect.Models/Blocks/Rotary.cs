@@ -156,9 +156,14 @@ internal sealed unsafe class Rotary
     /// <param name="turn">Of <see cref="At"/>.</param>
     public static Tensor Heads(Tensor x_BTC, long heads, (Tensor Cos, Tensor Sin) turn)
     {
-        var (b, t) = (x_BTC.shape[0], x_BTC.shape[1]);
-        if (Simd.Takes(x_BTC)) return Function.apply(x_BTC.reshape(b, t, heads, -1), turn.Cos, turn.Sin);
-        var x = x_BTC.reshape(b, t, heads, -1).transpose(1, 2);
+        if (!Simd.Takes(x_BTC)) return HeadsPlain(x_BTC, heads, turn);
+        return Function.apply(x_BTC.reshape(x_BTC.shape[0], x_BTC.shape[1], heads, -1), turn.Cos, turn.Sin);
+    }
+
+    /// <summary>The same by libtorch's operations.</summary>
+    internal static Tensor HeadsPlain(Tensor x_BTC, long heads, (Tensor Cos, Tensor Sin) turn)
+    {
+        var x = x_BTC.reshape(x_BTC.shape[0], x_BTC.shape[1], heads, -1).transpose(1, 2);
         var (half, cos, sin) = (turn.Cos.shape[^1], turn.Cos.unsqueeze(1), turn.Sin.unsqueeze(1));
         var (first, second) = (x.narrow(-1, 0, half), x.narrow(-1, half, half));
         return cat([((first * cos) - (second * sin)).to(x.dtype), ((second * cos) + (first * sin)).to(x.dtype), x.narrow(-1, 2 * half, x.shape[^1] - 2 * half)], -1);

@@ -205,11 +205,11 @@ public static class ModelFolder
             {
                 using var scope = NewDisposeScope();
                 var name = weights is null ? null : Find(key, weights) ?? (key.EndsWith("tokens_embed.weight", StringComparison.Ordinal) ? s_heads.FirstOrDefault(weights.Names.Contains) : null);
-                if (weights is null || (name is null && model.DepthOf(key) is null)) { made.Add(key); continue; }
+                if (weights is null || (name is null && Gpt1.DepthOf(key) is null)) { made.Add(key); continue; }
                 var shape = name is null ? throw Absent(key, folder) : weights.Info(name).Shape;
                 if (shape.SequenceEqual(parameter.shape)) parameter.copy_(weights.Load(name));
                 else if (key.EndsWith("tokens_embed.weight", StringComparison.Ordinal) && shape.Length == 2 && shape[1] == parameter.shape[1] && shape[0] < parameter.shape[0]) { parameter.narrow(0, 0, shape[0]).copy_(weights.Load(name)); made.Add($"{parameter.shape[0] - shape[0]} rows of {key}"); }
-                else if (model.DepthOf(key) is null) made.Add(key);
+                else if (Gpt1.DepthOf(key) is null) made.Add(key);
                 else throw WrongShape(name, weights, parameter, folder);
             }
             model.eval();

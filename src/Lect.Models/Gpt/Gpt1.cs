@@ -133,7 +133,7 @@ public sealed class Gpt1 : CausalLanguageModel, ISequenceClassifier
     }
 
     /// <summary>The token embeddings' and layers' parameters by depth: 0 are the embeddings, i + 1 layer i; the second head is null.</summary>
-    public int? DepthOf(string key)
+    public static int? DepthOf(string key)
     {
         const string Layer = "transformer.h.";
         return key.StartsWith(Layer, StringComparison.Ordinal) ? int.Parse(key[Layer.Length..].Split('.')[0], System.Globalization.CultureInfo.InvariantCulture) + 1 : key.StartsWith("transformer.", StringComparison.Ordinal) ? 0 : null;

@@ -28,6 +28,9 @@ public sealed record BenchShape
     /// <summary>A whole configuration of that shape, without dropout.</summary>
     internal Lect.Models.Gpt2Config Model(int positions) => new() { NLayer = Layers, NHead = Heads, NEmbd = Width, VocabSize = Vocab, NPositions = positions, ResidPdrop = 0, EmbdPdrop = 0, AttnPdrop = 0, BosTokenId = null, EosTokenId = null };
 
+    /// <summary>A Llama of that shape: as many parameters a layer as GPT-2's, tied embeddings.</summary>
+    internal LlamaConfig Llama(int positions) => new() { NumHiddenLayers = Layers, NumAttentionHeads = Heads, HiddenSize = Width, IntermediateSize = ((8 * Width / 3) + 31) / 32 * 32, VocabSize = Vocab, MaxPositionEmbeddings = positions, TieWordEmbeddings = true, BosTokenId = null, EosTokenId = null };
+
     /// <summary>As benchmarks print it.</summary>
     public JsonObject ToJson() => new() { ["layers"] = Layers, ["heads"] = Heads, ["width"] = Width, ["vocab"] = Vocab, ["batch"] = Batch, ["seq"] = Seq, ["dtype"] = Dtype, ["threads"] = Threads };
 }
@@ -82,6 +85,9 @@ public sealed record BenchResult(string Name, JsonObject Config, double Best, do
         }
         return total;
     }
+
+    /// <summary>The precisions whose products are worth timing: where a CPU has no bf16 of its own, libtorch's takes minutes for what fp32 does in a second.</summary>
+    internal static IReadOnlyList<ComputeType> Candidates(string dtype) => dtype == "bf16" || Precision.Resolve("auto", 64, 256, 256) == ComputeType.BFloat16 ? [ComputeType.Float32, ComputeType.BFloat16] : [ComputeType.Float32];
 
     /// <summary>A result from the times of runs that each did so many units.</summary>
     internal static BenchResult From(string name, JsonObject config, double[] seconds, double units, string unit) => new(name, config, units / seconds[0], units / seconds[seconds.Length / 2], unit, seconds.Length);

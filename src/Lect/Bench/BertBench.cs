@@ -18,7 +18,7 @@ public static class BertBench
     {
         TorchNative.Load();
         set_num_threads(shape.Threads);
-        var bounds = new[] { ComputeType.Float32, ComputeType.BFloat16 }.ToDictionary(c => c, c => Products(shape, c));
+        var bounds = BenchResult.Candidates(shape.Dtype).ToDictionary(c => c, c => Products(shape, c));
         var compute = shape.Dtype == "auto" ? bounds.MinBy(b => b.Value).Key : Precision.Resolve(shape.Dtype, 1, 1, 1);
         using var model = new Bert(new() { VocabSize = shape.Vocab, HiddenSize = shape.Width, NumHiddenLayers = shape.Layers, NumAttentionHeads = shape.Heads, IntermediateSize = 4 * shape.Width, MaxPositionEmbeddings = shape.Seq, HiddenDropoutProb = Dropped, AttentionProbsDropoutProb = Dropped }, EncoderHead.ForPreTraining);
         model.Initialize(1);

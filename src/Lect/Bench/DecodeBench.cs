@@ -4,15 +4,19 @@ using static TorchSharp.torch;
 namespace Lect;
 
 /// <summary>Greedy decoding with the cache: tokens a second, and what a token costs early and late.</summary>
+/// <remarks>Of GPT-2, or of a Llama of that shape.</remarks>
 public static class DecodeBench
 {
     /// <summary>Decodes <see cref="BenchShape.Seq"/> tokens in <see cref="BenchShape.Batch"/> rows from a prompt of one.</summary>
     /// <returns>The result, and milliseconds a token in the first and in the last quarter of the text: equal but for attention's share, where the cost is linear in length.</returns>
-    public static (BenchResult Result, double FirstQuarter, double LastQuarter) Run(BenchShape shape)
+    /// <param name="shape">The work.</param>
+    /// <param name="llama">Llama instead of GPT-2.</param>
+    public static (BenchResult Result, double FirstQuarter, double LastQuarter) Run(BenchShape shape, bool llama = false)
     {
         TorchNative.Load();
         set_num_threads(shape.Threads);
-        using var model = new Gpt2(shape.Model(shape.Seq + 1)) { Compute = shape.Dtype == "auto" ? ComputeType.Float32 : Precision.Resolve(shape.Dtype, 1, 1, 1) };
+        using CausalLanguageModel model = llama ? new Llama(shape.Llama(shape.Seq + 1)) : new Gpt2(shape.Model(shape.Seq + 1));
+        model.Compute = shape.Dtype == "auto" ? ComputeType.Float32 : Precision.Resolve(shape.Dtype, 1, 1, 1);
         model.Initialize(1);
         model.eval();
         var prompts = Enumerable.Range(0, shape.Batch).Select(r => new[] { r }).ToList();
@@ -25,6 +29,6 @@ public static class DecodeBench
         });
         if (times.Count < 8) throw new InvalidDataException($"Found --seq {shape.Seq}. Expected at least 8, so that early and late can be told apart.");
         var quarter = times.Count / 4;
-        return (BenchResult.From("decode", (shape with { Dtype = Precision.Name(model.Compute) }).ToJson(), seconds, shape.Batch * shape.Seq, "tokens/s"), times[quarter] / (quarter + 1), (times[^1] - times[^(quarter + 1)]) / quarter);
+        return (BenchResult.From(llama ? "llama decode" : "decode", (shape with { Dtype = Precision.Name(model.Compute) }).ToJson(), seconds, shape.Batch * shape.Seq, "tokens/s"), times[quarter] / (quarter + 1), (times[^1] - times[^(quarter + 1)]) / quarter);
     }
 }

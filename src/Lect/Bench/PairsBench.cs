@@ -51,7 +51,7 @@ public static class PairsBench
         TorchNative.Load();
         set_num_threads(shape.Threads);
         if (shape.Kind is not ("transformer" or "attention" or "fixed")) throw new InvalidDataException($"Found --kind {shape.Kind}. Expected transformer, attention or fixed.");
-        var bounds = new[] { ComputeType.Float32, ComputeType.BFloat16 }.ToDictionary(c => c, c => Bound(shape, c));
+        var bounds = BenchResult.Candidates(shape.Dtype).ToDictionary(c => c, c => Bound(shape, c));
         var compute = shape.Dtype == "auto" ? bounds.MinBy(b => b.Value).Key : Precision.Resolve(shape.Dtype, 1, 1, 1);
         using EncoderDecoder model = shape.Kind == "transformer" ? new TransformerSeq2Seq(shape.Transformer) : new RnnSeq2Seq(shape.Rnn);
         model.Initialize(1);

@@ -20,19 +20,25 @@ public static class TrainBench
         TorchNative.Load();
         set_num_threads(shape.Threads);
         var tokens = shape.Batch * shape.Seq;
-        var bounds = new[] { ComputeType.Float32, ComputeType.BFloat16 }.ToDictionary(c => c, c => Products(shape, c));
+        var bounds = BenchResult.Candidates(shape.Dtype).ToDictionary(c => c, c => Products(shape, c));
         var compute = shape.Dtype == "auto" ? bounds.MinBy(b => b.Value).Key : Precision.Resolve(shape.Dtype, 1, 1, 1);
         using var model = new Gpt2(shape.Model(shape.Seq)) { Compute = compute };
-        model.Initialize(1);
-        model.train();
-        using var adam = new AdamW(model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)));
-        using var ids = Ids(shape);
-        var seconds = BenchResult.Seconds(Runs, () => Step(model, adam, ids));
+        var seconds = Steps(model, shape);
         bounds = bounds.ToDictionary(b => b.Key, b => Math.Min(b.Value, Products(shape, b.Key)));   // once more: the machine may be shared
         return BenchResult.From("train", (shape with { Dtype = Precision.Name(compute) }).ToJson(), seconds, tokens, "tokens/s") with { ShareOfBound = bounds.Values.Min() / seconds[0], Baseline = plain?.Invoke(shape) };
     }
 
-    private static Tensor Ids(BenchShape shape)
+    /// <summary>Seconds of each run of a training step of a model of that shape, best first.</summary>
+    internal static double[] Steps(CausalLanguageModel model, BenchShape shape)
+    {
+        model.Initialize(1);
+        model.train();
+        using var adam = new AdamW(model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)));
+        using var ids = Ids(shape);
+        return BenchResult.Seconds(Runs, () => Step(model, adam, ids));
+    }
+
+    internal static Tensor Ids(BenchShape shape)
     {
         using var generator = Seeds.Generator(1, "bench");
         return randint(0, shape.Vocab, [shape.Batch, shape.Seq], dtype: ScalarType.Int64, generator: generator);

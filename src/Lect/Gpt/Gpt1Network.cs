@@ -32,7 +32,7 @@ internal sealed class Gpt1Network : FinetuneNetwork
     public override int LayerCount => model.LayerCount;
     public override long Width => model.Width;
     public override ComputeType Compute { set => model.Compute = value; }
-    public override int? DepthOf(string key) => model.DepthOf(key);
+    public override int? DepthOf(string key) => Gpt1.DepthOf(key);
     public override void Save(string folder) => ModelFolder.Save(model, folder);
 
     // Equation 5: the task's loss and, weighted, the language model's mean over the tokens of the batch.

@@ -127,6 +127,14 @@ public sealed class Gpt1Tests : IDisposable
     }
 
     [Fact]
+    public void A_tokenizer_with_more_tokens_than_the_model_is_told_where_it_matters()
+    {
+        Tokenizer.Load(Pretrained()).Framed("_start_", "_delimiter_", "_classify_").Save(At("gpt1"));
+        using var model = LanguageModel.Load(At("gpt1"));
+        Assert.Contains("'_start_' of id 76", Assert.Throws<InvalidDataException>(() => model.Encode("the cat")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Examples_in_the_prompt_are_drawn_by_question_and_left_out_where_they_do_not_fit()
     {
         var random = new Random(5);
