@@ -19,6 +19,7 @@ internal static class DemoCommand
         command.SetAction(int (parsed) =>
         {
             var (name, given) = (parsed.GetValue(chapter)!, parsed.GetValue(sets) ?? []);
+            if (parsed.GetValue(seeds) != 1 && name != "evolution") throw new InvalidDataException($"Found --seeds {parsed.GetValue(seeds)} with lect demo {name}. Expected it with lect demo evolution.");
             var folder = parsed.GetValue(output) ?? Path.Combine("runs", "demo-" + name);
             return name switch { "embeddings" => Embeddings(folder, given), "seq2seq" => Seq2Seq(folder, given), "bert" => Bert(folder, given), "evolution" => Evolve(folder, given, parsed.GetValue(seeds)), _ => Gpt(folder, given) };
         });

@@ -45,7 +45,7 @@ internal static class InspectCommand
         var width = weights.Names.Select(n => n.Length).DefaultIfEmpty(0).Max();
         foreach (var name in weights.Names) Console.WriteLine($"{name.PadRight(width)}  {weights.Info(name).Dtype,-5} [{string.Join(", ", weights.Info(name).Shape)}]");
         Console.WriteLine($"{weights.Names.Count} tensors, {ModelFolder.Short(weights.Names.Sum(n => Count(weights.Info(n))))} parameters, {weights.Names.Sum(n => weights.Info(n).Length) / 1e6:0.0} MB");
-        if (File.Exists(Path.Combine(path, "config.json"))) Console.WriteLine(string.Join("\n", Costs(ModelSummary.Of(path)).Select(c => $"{c.Name}: {c.Text}")));
+        if (ModelSummary.IsKnown(path)) Console.WriteLine(string.Join("\n", Costs(ModelSummary.Of(path)).Select(c => $"{c.Name}: {c.Text}")));
     }
 
     private static string Shape(ModelPart part) => $"{(part.Count > 1 ? part.Count.ToString(CultureInfo.InvariantCulture) + " x " : "")}[{string.Join(", ", part.Shape)}]";

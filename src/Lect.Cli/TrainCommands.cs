@@ -28,18 +28,18 @@ internal static class TrainCommands
     private static Command Gpt1()
     {
         var task = new Option<string?>("--task") { Description = $"The transformation of the input: {string.Join(", ", FinetuneGpt1.Tasks)} (gpt1.task)" };
-        var command = Task("gpt1", "GPT-1's fine-tuning by input transformation, with its language model's loss beside the task's. Example: lect finetune gpt1 --task entail --set model.path=runs/gpt1 data.path=train.tsv data.task=rte --out runs/rte", (parsed, config) => parsed.GetValue(task) is { } named ? config with { Gpt1 = config.Gpt1 with { Task = named } } : config);
+        var command = Task("gpt1", "GPT-1's fine-tuning by input transformation, with its language model's loss beside the task's. Example: lect finetune gpt1 --task entail --set model.path=runs/gpt1 data.path=train.tsv data.task=rte --out runs/rte", (parsed, config, begun) => parsed.GetValue(task) is { } named ? begun && named != config.Gpt1.Task ? throw new InvalidDataException($"Found --task {named} for a run of --task {config.Gpt1.Task}. Expected the same with --resume.") : config with { Gpt1 = config.Gpt1 with { Task = named } } : config);
         command.Add(task);
         return command;
     }
 
-    private static Command Task(string kind, string description, Func<ParseResult, FinetuneConfig, FinetuneConfig>? change = null)
+    private static Command Task(string kind, string description, Func<ParseResult, FinetuneConfig, bool, FinetuneConfig>? change = null)
     {
         var seeds = new Option<int>("--seeds") { Description = "So many runs that differ in their seeds alone, in folders seed-N: mean and deviation of their figures", DefaultValueFactory = _ => 1 };
         var command = Recipe<FinetuneConfig>(kind, description + ". Without data: examples of the SDK's documentation", (parsed, config, folder, report, note, stop) =>
         {
             config = Named(config, config.Recipe, kind, "finetune", c => c with { Recipe = kind });
-            config = change?.Invoke(parsed, config) ?? config;
+            config = change?.Invoke(parsed, config, RunFolder.IsAt(folder)) ?? config;
             if (parsed.GetValue(seeds) == 1)
             {
                 Lect.Finetune.Run(config, folder, report, note, stop);

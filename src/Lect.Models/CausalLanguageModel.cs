@@ -63,6 +63,9 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name)
     /// <returns>[B, T, C] fp32, owned by the caller.</returns>
     public abstract Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null);
 
+    /// <summary>The token embeddings [V, C].</summary>
+    public abstract Tensor Embeddings { get; }
+
     /// <summary>The output layer's weight [V, C], which may be the embeddings'.</summary>
     public abstract Tensor HeadWeight { get; }
 

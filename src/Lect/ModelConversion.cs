@@ -23,32 +23,40 @@ public static class ModelConversion
         TorchNative.Load();
         if (type is not null && !Types.Contains(type)) throw new InvalidDataException($"Found --dtype {type}. Expected {string.Join(", ", Types)}.");
         if (File.Exists(Path.Combine(folder, "config.json"))) throw new InvalidDataException($"Found a model in {folder}. Expected a new folder.");
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
         if (File.Exists(source))
         {
+            var words = tokenizer is null ? null : Llama2CTokenizer.Load(tokenizer);
             using var model = Llama2C.Load(source);
-            ModelFolder.Save(model, folder);
-            if (tokenizer is not null) Llama2CTokenizer.Load(tokenizer).Save(folder);
-            ModelFolder.WriteText(Path.Combine(folder, "generation_config.json"), new JsonObject { ["bos_token_id"] = 1, ["eos_token_id"] = new JsonArray(1, 2) }.ToJsonString() + "\n");   // its program stops at a new beginning too
-            if (type is not (null or "F32")) Retype(Weights.Open(folder), ModelFolder.ReadConfig(folder), folder, type);
+            Write(model.named_parameters().Select(p => (p.name, Converted(p.name, p.parameter, type))).ToList(), model.ConfigJson, type ?? "F32", folder, () =>
+            {
+                words?.Save(folder);
+                ModelFolder.WriteText(Path.Combine(folder, "generation_config.json"), new JsonObject { ["bos_token_id"] = 1, ["eos_token_id"] = new JsonArray(1, 2) }.ToJsonString() + "\n");   // its program stops at a new beginning too
+            });
             return;
         }
         if (tokenizer is not null) throw new InvalidDataException("Found --tokenizer with a model folder. Expected it with a .bin of llama2.c; a folder has its own.");
-        var (weights, config) = (Weights.Open(source), ModelFolder.ReadConfig(source));
-        Directory.CreateDirectory(folder);
-        foreach (var file in Directory.EnumerateFiles(source).Where(f => Path.GetExtension(f) is not ".safetensors" && !Path.GetFileName(f).EndsWith(".index.json", StringComparison.Ordinal))) ModelFolder.CopyFile(file, Path.Combine(folder, Path.GetFileName(file)));
-        Retype(weights, config, folder, type);
+        var weights = Weights.Open(source);
+        var most = weights.Names.Select(n => weights.Info(n).Dtype).Where(Types.Contains).GroupBy(t => t).MaxBy(g => g.Count())?.Key ?? "F32";
+        Write(weights.Names.Order(StringComparer.Ordinal).Select(name => (name, Converted(name, weights.Load(name), type))).ToList(), ModelFolder.ReadConfig(source), type ?? most, folder, () =>
+        {
+            foreach (var file in s_beside.Select(f => Path.Combine(source, f)).Where(File.Exists)) ModelFolder.CopyFile(file, Path.Combine(folder, Path.GetFileName(file)));
+        });
     }
 
-    private static void Retype(Weights weights, JsonObject config, string folder, string? type)
+    // What belongs to a model besides its weights: tokenizers, templates, defaults of generation. Not the traces of a run, nor weights in other formats.
+    private static readonly string[] s_beside = ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "source.spm", "target.spm", "source_tokenizer.json", "target_tokenizer.json"];
+
+    // config.json comes last: with it the folder is a model.
+    private static void Write(IReadOnlyList<(string, Tensor)> tensors, JsonObject config, string type, string folder, Action beside)
     {
-        using var noGrad = no_grad();
-        using var scope = NewDisposeScope();
-        var tensors = weights.Names.Order(StringComparer.Ordinal).Select(name => (name, Converted(name, weights.Load(name), type))).ToList();
-        var widest = type ?? weights.Names.Select(n => weights.Info(n).Dtype).Where(Types.Contains).GroupBy(t => t).MaxBy(g => g.Count())?.Key ?? "F32";
-        config.Remove("torch_dtype");
-        config["dtype"] = widest switch { "F16" => "float16", "BF16" => "bfloat16", _ => "float32" };
+        Directory.CreateDirectory(folder);
         SafeTensorsFile.Write(Path.Combine(folder, "model.safetensors"), tensors, new Dictionary<string, string> { ["format"] = "pt" });
-        ModelFolder.WriteText(Path.Combine(folder, "config.json"), config.ToJsonString(new() { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }) + "\n");
+        beside();
+        config.Remove("torch_dtype");
+        config["dtype"] = type switch { "F16" => "float16", "BF16" => "bfloat16", _ => "float32" };
+        ModelFolder.WriteText(Path.Combine(folder, "config.json"), ModelConfig.ToText(config));
     }
 
     // Numbers change their type; ids and masks stay.

@@ -45,17 +45,28 @@ public sealed partial record ModelSummary
         if (Path.GetExtension(path) is ".yaml" or ".yml")
         {
             var run = RunFile.Load<PretrainGptConfig>(path).Validate();
-            return run.Model.GetValueOrDefault("path") is string continued ? Of(continued) : OfConfig(run.ModelJson(run.Tokenizer.Size ?? 8000, endOfText: null), path);
+            if (run.Model.GetValueOrDefault("path") is string continued)
+            {
+                var (config, source) = (ModelFolder.ReadConfig(continued), Path.Combine(continued, "config.json"));
+                if (run.Model.GetValueOrDefault("context") is { } context) RotaryConfig.Interpolate(config, Convert.ToInt64(context, System.Globalization.CultureInfo.InvariantCulture), source);
+                return OfConfig(config, source);
+            }
+            var vocabulary = run.Model.GetValueOrDefault("vocab_size") is { } given ? Convert.ToInt32(given, System.Globalization.CultureInfo.InvariantCulture) : run.Tokenizer.Path is { } tokenizer ? Lect.Text.Tokenizer.Load(tokenizer).VocabularySize
+                : run.Tokenizer.Kind != "char" ? run.Tokenizer.Size ?? 8000 : throw new InvalidDataException($"{path}: found a vocabulary of characters, whose size the text decides. Expected --set-able model.vocab_size in the file, or a run's folder.");
+            return OfConfig(run.ModelJson(vocabulary, endOfText: null), path);
         }
         var file = Directory.Exists(path) ? Path.Combine(path, "config.json") : path;
         return OfConfig(ModelConfig.ReadFile(file), file);
     }
 
+    /// <summary>Whether a path is a model folder of an architecture that this version knows.</summary>
+    public static bool IsKnown(string path) => Path.Combine(path, "config.json") is var file && File.Exists(file) && ModelConfig.ReadFile(file)["model_type"] is JsonValue type && type.GetValueKind() == System.Text.Json.JsonValueKind.String && ModelFolder.Decoders.Concat(ModelFolder.Encoders).Concat(ModelFolder.EncoderDecoders).Contains((string)type!);
+
     private static ModelSummary OfConfig(JsonObject config, string source)
     {
         using var scope = NewDisposeScope();
         var type = (string?)config["model_type"];
-        using nn.Module model = ModelFolder.Encoders.Contains(type!) ? ModelFolder.CreateEncoder(config, ModelFolder.HeadOf(config), META, source) : ModelFolder.EncoderDecoders.Contains(type!) ? ModelFolder.CreateEncoderDecoder(config, META, source) : ModelFolder.Create(config, META, source);
+        using nn.Module model = ModelFolder.Encoders.Contains(type!) ? ModelFolder.CreateEncoder(config, ModelFolder.HeadOf(config), META, source) : ModelFolder.EncoderDecoders.Contains(type!) ? ModelFolder.CreateEncoderDecoder(config, META, source) : ModelFolder.CreateDecoder(config, META, source);
         var parts = model.named_parameters().GroupBy(p => (Name: LayerNumber().Replace(p.name, ".*."), Shape: string.Join(',', p.parameter.shape)))
             .Select(g => new ModelPart(g.Key.Name, RoleOf(g.Key.Name), g.First().parameter.shape, g.Count())).ToList();
         var summary = new ModelSummary { Config = model is CausalLanguageModel decoder ? decoder.ConfigJson : config, Parts = parts };
@@ -92,7 +103,6 @@ public sealed partial record ModelSummary
         _ when Regex.IsMatch(name, "lm_head|embed_out|score\\.|classifier|multiple_choice_head|cls\\.|qa_outputs|pooler|final_logits_bias") => "output layer",
         _ when Regex.IsMatch(name, "wpe|positions_embed|position_embeddings") => "position embeddings",
         _ when Regex.IsMatch(name, "wte|tokens_embed|embed_tokens|embed_in|word_embeddings|token_type_embeddings|shared\\.weight|embed") && !name.Contains("norm", StringComparison.OrdinalIgnoreCase) => "token embeddings",
-        _ when Regex.IsMatch(name, "[qk]_norm") => "norms",
         _ when Regex.IsMatch(name, "ln_|layernorm|layer_norm|LayerNorm|norm\\.|norm\\d") => "norms",
         _ when Regex.IsMatch(name, "attn|attention") => "attention",
         _ when Regex.IsMatch(name, "mlp|ffn|fc\\d|linear\\d|intermediate|output\\.dense|lin\\d") => "feed-forward",

@@ -58,6 +58,7 @@ public sealed class BadInputTests : IDisposable
         Refused(Tool.Run("generate", "--model", Gpt2, "--context", "80", "x"), "learned positions");
         Refused(Tool.Run("evaluate", "few-shot", "--model", Gpt2, "--shots", "some"), "--shots");
         Refused(Tool.Run("finetune", "gpt1", "--task", "tag", "--set", "model.path=x", "--out", Path.Combine(folder, "x")), "classify, entail, similarity, choice");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=llama", "model.hidden_size=big", "--out", Path.Combine(folder, "x")), "hidden_size");
         Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=gpt5", "--out", Path.Combine(folder, "x")), "gpt5", "qwen3");
         Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=llama", "model.n_embd=8", "--out", Path.Combine(folder, "x")), "model.n_embd", "hidden_size");
     }

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace Lect.Models;
 
 /// <summary>The kernels of today's decoders, forward and backward, and the same by libtorch's operations, for who measures.</summary>
-public static class Blocks
+internal static class Blocks
 {
     /// <summary>Pairs of work.</summary>
     /// <param name="tokens">Positions.</param>
@@ -12,7 +12,7 @@ public static class Blocks
     /// <param name="width">C.</param>
     /// <param name="inner">F.</param>
     /// <param name="compute">Precision of what stands between products.</param>
-    public static IEnumerable<(string Name, Action Own, Action Plain)> Of(int tokens, int heads, int width, int inner, ComputeType compute)
+    internal static IEnumerable<(string Name, Action Own, Action Plain)> Of(int tokens, int heads, int width, int inner, ComputeType compute)
     {
         var type = compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
         Tensor New(ScalarType of, params long[] shape) => randn(shape, generator: Seeds.Generator(1, "bench")).to(of).detach().requires_grad_(true).DetachFromDisposeScope();

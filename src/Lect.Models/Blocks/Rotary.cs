@@ -43,6 +43,7 @@ public sealed record RotaryConfig
         if (!Types.Contains(RopeType)) yield return $"rope_type = '{RopeType}': expected {string.Join(", ", Types)}";
         if (!(RopeTheta > 0)) yield return FormattableString.Invariant($"rope_theta = {RopeTheta}: expected more than 0");
         if (RopeType is "linear" or "dynamic" or "llama3" && !(Factor >= 1)) yield return FormattableString.Invariant($"rope_parameters.factor = {Factor}: expected 1 or more for rope_type '{RopeType}'");
+        if (RopeType is "yarn" && (Factor is <= 0 || OriginalMaxPositionEmbeddings is <= 0 || BetaFast is <= 0 || BetaSlow is <= 0)) yield return "rope_parameters: found a factor, original_max_position_embeddings, beta_fast or beta_slow of 0 or less";
         if (RopeType is "yarn" && Factor is null && OriginalMaxPositionEmbeddings is null) yield return "rope_parameters: found neither factor nor original_max_position_embeddings, expected one of them for rope_type 'yarn'";
         if (RopeType is "llama3" && !(LowFreqFactor > 0 && HighFreqFactor > LowFreqFactor && OriginalMaxPositionEmbeddings > 0)) yield return FormattableString.Invariant($"rope_parameters: low_freq_factor = {LowFreqFactor}, high_freq_factor = {HighFreqFactor}, original_max_position_embeddings = {OriginalMaxPositionEmbeddings}: expected all above 0, and the second larger than the first");
         if (PartialRotaryFactor is <= 0 or > 1) yield return FormattableString.Invariant($"partial_rotary_factor = {PartialRotaryFactor}: expected more than 0 and at most 1");
@@ -55,14 +56,24 @@ public sealed record RotaryConfig
     /// <exception cref="InvalidDataException">Positions are not rotary, stretched already, or the context is not longer.</exception>
     internal static void Interpolate(JsonObject config, long context, string source)
     {
-        if ((long?)config["max_position_embeddings"] is not { } old || (string?)config["model_type"] is "gpt_neo") throw new InvalidDataException($"{source}: found learned positions. Expected rotary ones (llama, mistral, qwen2, qwen3, gpt_neox, falcon) to make the context longer.");
+        if ((string?)config["model_type"] is not ("llama" or "mistral" or "qwen2" or "qwen3" or "gpt_neox" or "falcon")) throw new InvalidDataException($"{source}: found learned positions. Expected rotary ones (llama, mistral, qwen2, qwen3, gpt_neox, falcon) to make the context longer.");
         var rope = (JsonObject)Normalized(config)["rope_parameters"]!;
         if ((string?)rope["rope_type"] is not (null or "default")) throw new InvalidDataException($"{source}: found rope_type '{(string?)rope["rope_type"]}'. Expected plain rotary positions to make the context longer: these are stretched already.");
+        long old;
+        using (var model = ModelFolder.Create(config, META, source)) old = model.ContextLength;   // some files leave it to the architecture
         if (context <= old) throw new InvalidDataException($"Found a context of {context}. Expected more than the model's {old}.");
         (rope["rope_type"], rope["factor"], config["max_position_embeddings"]) = ("linear", (double)context / old, context);
         foreach (var key in (string[])["rope_scaling", "rope_theta", "rotary_emb_base", "rotary_pct", "partial_rotary_factor"]) config.Remove(key);
         config["rope_parameters"] = rope.DeepClone();
     }
+
+    /// <summary>The positions that a model of so many is good for: dynamic and yarn stretch beyond what the file says.</summary>
+    internal long Context(long maxPositionEmbeddings) => RopeType switch
+    {
+        "dynamic" => (long)(maxPositionEmbeddings * (Factor ?? 1)),
+        "yarn" => Math.Max(maxPositionEmbeddings, (long)((OriginalMaxPositionEmbeddings ?? maxPositionEmbeddings) * (Factor ?? 1))),
+        _ => maxPositionEmbeddings,
+    };
 
     /// <summary>config.json with older names of rotary keys brought to <c>rope_parameters</c>.</summary>
     /// <param name="config">As read.</param>
@@ -70,6 +81,8 @@ public sealed record RotaryConfig
     internal static JsonObject Normalized(JsonObject config, double? partly = null)
     {
         var copy = (JsonObject)config.DeepClone();
+        foreach (var key in (string[])["rope_parameters", "rope_scaling"])
+            if (copy[key] is not (null or JsonObject)) throw new InvalidDataException($"Found {key} = {copy[key]!.ToJsonString()}. Expected an object, as {{\"rope_type\": \"linear\", \"factor\": 2}}.");
         var rope = copy["rope_parameters"] as JsonObject ?? copy["rope_scaling"] as JsonObject ?? [];
         rope = (JsonObject)rope.DeepClone();
         if (rope["type"] is { } type) { rope["rope_type"] ??= type.DeepClone(); rope.Remove("type"); }

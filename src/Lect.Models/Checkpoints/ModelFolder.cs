@@ -17,7 +17,7 @@ public static class ModelFolder
     {
         TorchNative.Load();
         if (VerbOf(config) is { } verb) throw new InvalidDataException($"{source}: found a {Architecture(config)}. Expected a decoder that continues texts; this one is for '{verb}'.");
-        return (string?)config["model_type"] switch
+        return TypeOf(config) switch
         {
             "openai-gpt" => new Gpt1(ModelConfig.Bind<Gpt1Config>(config, source), device: device),
             "gpt2" => new Gpt2(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), source), device),
@@ -31,6 +31,19 @@ public static class ModelFolder
             var other => throw Unknown(other, source),
         };
     }
+
+    /// <summary>A decoder of a configuration with whatever head it has, without weights.</summary>
+    /// <inheritdoc cref="Create"/>
+    public static nn.Module CreateDecoder(JsonObject config, Device? device = null, string source = "config.json") => (TypeOf(config), Architecture(config)) switch
+    {
+        ("openai-gpt", "OpenAIGPTForSequenceClassification") => new Gpt1(ModelConfig.Bind<Gpt1Config>(config, source), Gpt1Head.Classification, device),
+        ("openai-gpt", "OpenAIGPTDoubleHeadsModel") => new Gpt1(ModelConfig.Bind<Gpt1Config>(config, source), Gpt1Head.MultipleChoice, device),
+        ("gpt2", "GPT2ForSequenceClassification") => new Gpt2Classifier(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), source), device),
+        _ => Create(config, device, source),
+    };
+
+    // A type that is no text is none that is known.
+    private static string? TypeOf(JsonObject config) => config["model_type"] is JsonValue value && value.GetValueKind() == System.Text.Json.JsonValueKind.String ? (string)value! : config["model_type"]?.ToJsonString();
 
     /// <summary>A folder's config.json.</summary>
     /// <exception cref="InvalidDataException">It is not there, or no JSON object.</exception>
@@ -53,7 +66,7 @@ public static class ModelFolder
     public static IReadOnlyList<string> Decoders { get; } = ["openai-gpt", "gpt2", "gpt_neo", "gpt_neox", "falcon", "llama", "mistral", "qwen2", "qwen3"];
 
     /// <summary>The verb that a folder's model is for, where it is no language model that continues texts.</summary>
-    private static string? VerbOf(JsonObject config) => EncoderDecoders.Contains((string?)config["model_type"]) ? "lect translate" : HeadOf(config) switch
+    private static string? VerbOf(JsonObject config) => EncoderDecoders.Contains(TypeOf(config)) ? "lect translate" : HeadOf(config) switch
     {
         EncoderHead.ForPreTraining or EncoderHead.ForMaskedLM => "lect fill-mask",
         EncoderHead.ForNextSentencePrediction => "lect next-sentence",
@@ -62,7 +75,7 @@ public static class ModelFolder
         EncoderHead.ForQuestionAnswering => "lect answer",
         EncoderHead.ForTokenClassification => "lect tag",
         _ when Architecture(config) == Gpt1.ClassOf(Gpt1Head.MultipleChoice) => "lect choose",
-        _ => Encoders.Contains((string?)config["model_type"]) ? "lect embed, or lect finetune" : null,
+        _ => Encoders.Contains(TypeOf(config)) ? "lect embed, or lect finetune" : null,
     };
 
     /// <summary>What stands on top of a folder's encoder, by the ending of its class name.</summary>
@@ -81,7 +94,7 @@ public static class ModelFolder
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
         if (HeadOf(config) != EncoderHead.ForSequenceClassification) throw Misfit(config, path, "a model for sequence classification");
-        return (string?)config["model_type"] switch
+        return TypeOf(config) switch
         {
             "gpt2" => Filled(new Gpt2Classifier(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), path), device), folder),
             "openai-gpt" => Filled(new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), Gpt1Head.Classification, device), folder),
@@ -105,14 +118,14 @@ public static class ModelFolder
     public static IReadOnlyList<string> Encoders { get; } = ["bert", "roberta", "distilbert"];
 
     /// <summary>Whether a folder holds an encoder.</summary>
-    public static bool IsEncoder(string folder) => Path.Combine(folder, "config.json") is var path && File.Exists(path) && Encoders.Contains((string?)ModelConfig.ReadFile(path)["model_type"]);
+    public static bool IsEncoder(string folder) => Path.Combine(folder, "config.json") is var path && File.Exists(path) && Encoders.Contains(TypeOf(ModelConfig.ReadFile(path)));
 
     /// <summary>An encoder of a configuration with a head, without weights.</summary>
     /// <inheritdoc cref="Create"/>
     public static EncoderModel CreateEncoder(JsonObject config, EncoderHead head, Device? device = null, string source = "config.json")
     {
         TorchNative.Load();
-        return (string?)config["model_type"] switch
+        return TypeOf(config) switch
         {
             "bert" => new Bert(ModelConfig.Bind<BertConfig>(config, source), head, device),
             "roberta" => new Roberta(ModelConfig.Bind<BertConfig>(config, source), head, device),
@@ -149,7 +162,7 @@ public static class ModelFolder
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
         if (labels is not null) SetLabels(config, labels);
-        if (dropout is not null) foreach (var key in (string[])["hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "classifier_dropout", "seq_classif_dropout", "qa_dropout"]) if (config.ContainsKey(key) || (key.EndsWith("_prob", StringComparison.Ordinal) && (string?)config["model_type"] != "distilbert")) config[key] = dropout;
+        if (dropout is not null) foreach (var key in (string[])["hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "classifier_dropout", "seq_classif_dropout", "qa_dropout"]) if (config.ContainsKey(key) || (key.EndsWith("_prob", StringComparison.Ordinal) && TypeOf(config) != "distilbert")) config[key] = dropout;
         var model = CreateEncoder(config, head, device, path);
         try
         {
@@ -192,7 +205,7 @@ public static class ModelFolder
         TorchNative.Load();
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        if ((string?)config["model_type"] != "openai-gpt") throw new InvalidDataException($"{path}: found model_type '{(string?)config["model_type"]}'. Expected a GPT-1 (openai-gpt).");
+        if (TypeOf(config) != "openai-gpt") throw new InvalidDataException($"{path}: found model_type '{TypeOf(config)}'. Expected a GPT-1 (openai-gpt).");
         if (dropout is not null) { SetDropout(config, dropout.Value); config["summary_first_dropout"] = dropout; }
         change?.Invoke(config);
         var model = new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), head, device);
@@ -241,7 +254,7 @@ public static class ModelFolder
     public static EncoderDecoder CreateEncoderDecoder(JsonObject config, Device? device = null, string source = "config.json")
     {
         TorchNative.Load();
-        return (string?)config["model_type"] switch
+        return TypeOf(config) switch
         {
             "lect_rnn" => new RnnSeq2Seq(ModelConfig.Bind<RnnConfig>(config, source), device),
             "lect_transformer" => new TransformerSeq2Seq(ModelConfig.Bind<TransformerConfig>(config, source), device),
@@ -308,7 +321,7 @@ public static class ModelFolder
     /// <summary>Sets every dropout that an architecture has.</summary>
     internal static void SetDropout(JsonObject config, double dropout)
     {
-        foreach (var key in (string?)config["model_type"] switch
+        foreach (var key in TypeOf(config) switch
         {
             "openai-gpt" or "gpt2" => (string[])["resid_pdrop", "embd_pdrop", "attn_pdrop"],
             "gpt_neo" => ["resid_dropout", "embed_dropout", "attention_dropout"],

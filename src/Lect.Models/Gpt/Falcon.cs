@@ -104,11 +104,13 @@ public sealed class Falcon : CausalLanguageModel
     /// <inheritdoc/>
     public override long VocabularySize => Config.VocabSize;
     /// <inheritdoc/>
-    public override long ContextLength => Config.MaxPositionEmbeddings;
+    public override long ContextLength => Config.RopeParameters.Context(Config.MaxPositionEmbeddings);
     /// <inheritdoc/>
     public override int LayerCount => Config.NumHiddenLayers;
     /// <inheritdoc/>
     public override long KeyWidth => Config.KeyHeads * Config.Head;
+    /// <inheritdoc/>
+    public override Tensor Embeddings => transformer.word_embeddings.weight!;
     /// <inheritdoc/>
     public override Tensor HeadWeight => lm_head?.weight ?? transformer.word_embeddings.weight!;
     /// <inheritdoc/>

@@ -115,6 +115,8 @@ public sealed class Gpt1 : CausalLanguageModel, ISequenceClassifier
     /// <inheritdoc/>
     public override long KeyWidth => Config.NEmbd;
     /// <inheritdoc/>
+    public override Tensor Embeddings => transformer.tokens_embed.weight!;
+    /// <inheritdoc/>
     public override Tensor HeadWeight => transformer.tokens_embed.weight!;
     /// <inheritdoc/>
     public override JsonObject ConfigJson => ModelConfig.Write(Config, "openai-gpt", ClassOf(Task));

@@ -96,6 +96,8 @@ public sealed class Gpt2 : CausalLanguageModel
     /// <inheritdoc/>
     public override long KeyWidth => Config.NEmbd;
     /// <inheritdoc/>
+    public override Tensor Embeddings => transformer.wte.weight!;
+    /// <inheritdoc/>
     public override Tensor HeadWeight => transformer.wte.weight!;
     /// <inheritdoc/>
     public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt2", "GPT2LMHeadModel");

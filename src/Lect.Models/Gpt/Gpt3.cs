@@ -62,7 +62,7 @@ public sealed record Gpt3Config
         InvalidDataException Wrong(string found) => new($"gpt_neo's config.json cannot be honoured: {found}. Expected one of 'global' and 'local' for each of num_layers = {NumLayers} layers, as [[[\"global\", \"local\"], {NumLayers / 2}]].");
         var types = AttentionTypes ?? [new JsonArray(new JsonArray("global", "local"), NumLayers / 2), .. NumLayers % 2 == 0 ? (JsonArray[])[] : [new JsonArray(new JsonArray("global"), 1)]];
         List<string> layers;
-        try { layers = [.. types.SelectMany(group => Enumerable.Repeat(group![0]!.AsArray(), (int)group[1]!).SelectMany(kinds => kinds.Select(k => (string)k!)))]; }
+        try { layers = [.. types.SelectMany(group => Enumerable.Repeat(group![0]!.AsArray(), (int)group[1]!).SelectMany(kinds => kinds.Select(k => (string)k!))).Take(NumLayers + 1)]; }
         catch (Exception e) when (e is InvalidOperationException or FormatException or NullReferenceException or ArgumentOutOfRangeException) { throw Wrong($"attention_types = {types.ToJsonString()}"); }
         if (AttentionTypes is null && AttentionLayers is not null) layers = [.. AttentionLayers];
         if (layers.Count != NumLayers || layers.Any(k => k is not ("global" or "local"))) throw Wrong($"attention_types = {types.ToJsonString()}, which makes {layers.Count} layers");
@@ -96,7 +96,7 @@ public sealed class Gpt3 : CausalLanguageModel
         Config = config.Validate();
         transformer = new(Config, device ?? CPU);
         if (!config.TieWordEmbeddings) lm_head = nn.Linear(config.HiddenSize, config.VocabSize, hasBias: false, device: device ?? CPU);
-        Windows = [.. Config.AttentionLayers!.Select(k => k == "local" ? (long?)config.WindowSize : null)];
+        if (Config.AttentionLayers!.Contains("local")) Windows = [.. Config.AttentionLayers!.Select(k => k == "local" ? (long?)config.WindowSize : null)];
         RegisterComponents();
         this.OwnParameters();
     }
@@ -113,6 +113,8 @@ public sealed class Gpt3 : CausalLanguageModel
     public override long KeyWidth => Config.HiddenSize;
     /// <inheritdoc/>
     public override IReadOnlyList<long?>? Windows { get; }
+    /// <inheritdoc/>
+    public override Tensor Embeddings => transformer.wte.weight!;
     /// <inheritdoc/>
     public override Tensor HeadWeight => lm_head?.weight ?? transformer.wte.weight!;
     /// <inheritdoc/>

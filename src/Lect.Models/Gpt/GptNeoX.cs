@@ -88,11 +88,13 @@ public sealed class GptNeoX : CausalLanguageModel
     /// <inheritdoc/>
     public override long VocabularySize => Config.VocabSize;
     /// <inheritdoc/>
-    public override long ContextLength => Config.MaxPositionEmbeddings;
+    public override long ContextLength => Config.RopeParameters.Context(Config.MaxPositionEmbeddings);
     /// <inheritdoc/>
     public override int LayerCount => Config.NumHiddenLayers;
     /// <inheritdoc/>
     public override long KeyWidth => Config.HiddenSize;
+    /// <inheritdoc/>
+    public override Tensor Embeddings => gpt_neox.embed_in.weight!;
     /// <inheritdoc/>
     public override Tensor HeadWeight => embed_out?.weight ?? gpt_neox.embed_in.weight!;
     /// <inheritdoc/>

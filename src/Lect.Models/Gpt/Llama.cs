@@ -117,13 +117,15 @@ public sealed class Llama : CausalLanguageModel
     /// <inheritdoc/>
     public override long VocabularySize => Config.VocabSize;
     /// <inheritdoc/>
-    public override long ContextLength => Config.MaxPositionEmbeddings;
+    public override long ContextLength => Config.RopeParameters.Context(Config.MaxPositionEmbeddings);
     /// <inheritdoc/>
     public override int LayerCount => Config.NumHiddenLayers;
     /// <inheritdoc/>
     public override long KeyWidth => Config.KeyHeads * Config.Head;
     /// <inheritdoc/>
     public override IReadOnlyList<long?>? Windows { get; }
+    /// <inheritdoc/>
+    public override Tensor Embeddings => model.embed_tokens.weight!;
     /// <inheritdoc/>
     public override Tensor HeadWeight => lm_head?.weight ?? model.embed_tokens.weight!;
     /// <inheritdoc/>
@@ -163,7 +165,8 @@ internal sealed class LlamaModel : nn.Module
         var (past, queries) = (cache?.Length ?? 0, ids_BT.shape[1]);
         var turn = rotary.At(positions_BT ?? arange(past, past + queries, device: ids_BT.device).unsqueeze(0));
         Tensor? Mask(long? window) => real_BS is null ? null : Masks.CausalAndReal(real_BS, queries, window);
-        var (mask, windowMask) = (Mask(null), Mask(Enumerable.Range(0, layers.Count).Select(config.WindowOf).FirstOrDefault(w => w is not null)));
+        var (mask, window) = (Mask(null), Enumerable.Range(0, layers.Count).Select(config.WindowOf).FirstOrDefault(w => w is not null));
+        var windowMask = window is null ? null : Mask(window);
         var x_BTC = EmbeddingLookup.Of(embed_tokens.weight!, ids_BT, config.PadTokenId ?? -1);
         for (var layer = 0; layer < layers.Count; layer++)
         {

@@ -49,6 +49,7 @@ public sealed record FinetuneConfig : IRecipeConfig
         var kind = Recipe == "gpt1" ? Gpt1.Task : Recipe;
         if (!FinetuneGpt1.Tasks.Contains(Gpt1.Task)) faults.Add($"gpt1.task = '{Gpt1.Task}': expected {string.Join(", ", FinetuneGpt1.Tasks)}");
         if (!(Gpt1.LmWeight >= 0)) faults.Add(FormattableString.Invariant($"gpt1.lm_weight = {Gpt1.LmWeight}: expected 0 or more"));
+        if (Recipe == "gpt1" && Gpt1.LmWeight > 0 && Train.MicroBatchSize is not null) faults.Add("train.micro_batch_size: the language model's loss is a mean over the whole batch's tokens; leave the key away, or set gpt1.lm_weight to 0");
         if (Recipe != "gpt1" && Gpt1 != new FinetuneGpt1()) faults.Add("gpt1: only lect finetune gpt1 reads this section");
         if (Data.Task is not null && kind is "qa" or "choice" or "tag") faults.Add($"data.task = '{Data.Task}': the tasks of GLUE have labels or numbers of texts and pairs");
         if (Data.Regression && kind is "qa" or "choice" or "tag") faults.Add("data.regression: only classification has numbers as labels");

@@ -27,7 +27,7 @@ internal sealed record DecoderKind(string Name, string ModelType, Type Config, s
     /// <param name="vocabulary">V.</param>
     /// <param name="positions">The context.</param>
     /// <param name="endOfText">Id of the token between texts.</param>
-    /// <param name="dropout">Of everything that has one, where not given by key.</param>
+    /// <param name="dropout">Of everything that has one, replacing what is given by key; 0 where neither is.</param>
     public JsonObject NewConfig(JsonObject given, int vocabulary, int positions, int? endOfText, double? dropout)
     {
         var json = new JsonObject { ["model_type"] = ModelType };
@@ -36,13 +36,16 @@ internal sealed record DecoderKind(string Name, string ModelType, Type Config, s
         json["vocab_size"] ??= vocabulary;
         json[Positions] ??= positions;
         foreach (var key in (string[])["bos_token_id", "eos_token_id"]) json[key] ??= endOfText;
-        if (ModelType is "gpt2" or "openai-gpt" or "gpt_neo" or "falcon" || (int?)json["hidden_size"] is not { } width) return json;
+        if (ModelType is "gpt2" or "openai-gpt" or "gpt_neo" or "falcon" || Whole(json["hidden_size"]) is not { } width) return json;
         json["intermediate_size"] ??= ModelType == "gpt_neox" ? 4 * width : ((8 * width / 3) + 31) / 32 * 32;   // Llama, section 2.2
         if (ModelType == "gpt_neox") return json;
         json["num_key_value_heads"] ??= json["num_attention_heads"]?.DeepClone();
-        if (json["num_attention_heads"] is { } heads && (int)heads > 0) json["head_dim"] ??= width / (int)heads;
+        if (Whole(json["num_attention_heads"]) is > 0 and var heads) json["head_dim"] ??= width / heads;
         return json;
     }
+
+    // What is no number is refused by the configuration's own reader, which names the key.
+    private static int? Whole(JsonNode? node) => node is JsonValue value && value.TryGetValue<int>(out var number) ? number : node is JsonValue wide && wide.TryGetValue<long>(out var large) && large is > 0 and <= int.MaxValue ? (int)large : null;
 }
 
 /// <summary>The keys of a decoder's <c>model</c> section: those of the architecture that it names.</summary>

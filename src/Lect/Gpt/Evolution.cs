@@ -48,6 +48,11 @@ public static class Evolution
     public static IReadOnlyList<EvolutionRuns> Run(IReadOnlyList<string> presets, int seeds, string folder, IReadOnlyList<string> sets, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
         if (seeds < 1) throw new InvalidDataException($"Found --seeds {seeds}. Expected at least 1.");
+        // Runs that are compared have the same settings, whenever they were begun.
+        var (settings, wanted) = (Path.Combine(folder, "settings.txt"), string.Join('\n', sets));
+        if (File.Exists(settings) && File.ReadAllText(settings) != wanted) throw new InvalidDataException($"Found --set {string.Join(' ', sets)} and runs in {folder} that were begun with --set {File.ReadAllText(settings).Replace('\n', ' ')}. Expected the same: give them, or another folder (--out).");
+        Directory.CreateDirectory(folder);
+        ModelFolder.WriteText(settings, wanted);
         var all = new List<EvolutionRuns>();
         string? data = null;   // the first run learns the vocabulary and cuts the text; the others read what it wrote
         foreach (var preset in presets)

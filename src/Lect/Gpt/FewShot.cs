@@ -67,6 +67,7 @@ public static class FewShot
         options.Validate();
         var (examples, questions) = Read(options);
         if (options.Limit > 0) questions = [.. questions.Take(options.Limit)];
+        if (options.Shots.Max() > examples.Count) throw new InvalidDataException($"Found --shots {options.Shots.Max()} and {examples.Count} examples. Expected no more than there are.");
         if (questions.Count == 0) throw new InvalidDataException("Found no questions to answer. Expected validation examples: --file, or a share of --examples.");
         var figures = new List<FewShotFigures>();
         foreach (var k in options.Shots)
@@ -93,7 +94,7 @@ public static class FewShot
     {
         var random = Seeds.Random(seed, "few-shot", question);
         var picked = new HashSet<int>();
-        while (picked.Count < Math.Min(k, examples.Count)) picked.Add(random.Next(examples.Count));
+        while (picked.Count < k) picked.Add(random.Next(examples.Count));
         return [.. picked.Select(i => examples[i])];
     }
 

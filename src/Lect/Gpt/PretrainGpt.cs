@@ -106,6 +106,7 @@ public static class PretrainGpt
     {
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
+        if (!config.Model.ContainsKey("path")) Affordable(config.ModelJson(config.Tokenizer.Size ?? 1, endOfText: null));   // before a vocabulary is learned
         using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config with { Recipe = "gpt" });
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
@@ -156,7 +157,7 @@ public static class PretrainGpt
         if (isNew && config.Model.GetValueOrDefault("vectors") is string vectors)
         {
             using var read = VectorFiles.Read(vectors, note);
-            var filled = read.Fill(model.HeadWeight, tokenizer);
+            var filled = read.Fill(model.Embeddings, tokenizer);
             note?.Invoke($"{filled:N0} of {tokenizer.VocabularySize:N0} embeddings begin as the vectors of {vectors}");
         }
         return model;

@@ -190,6 +190,9 @@ public class DecodingTests
         var ids = tensor(new long[,] { { 5, 9, 2, 7 } });
         Near.Equal(model.Logits(ids), longer.Logits(ids, positions_BT: tensor(new long[,] { { 0, 2, 4, 6 } })), 2e-5, 1e-5, "positions halved");
         Assert.Equal(100, Generator.Stream(longer, [[5]], new() { MaxNewTokens = 100 }).Count());
+        var config = Fixtures.Json(Path.Combine(folder, "config.json")).AsObject();
+        config["rope_parameters"] = JsonNode.Parse("""{"rope_type":"dynamic","factor":3,"rope_theta":10000}""");
+        using (var dynamic = ModelFolder.Create(config, META)) Assert.Equal(3 * 64, dynamic.ContextLength);
         string Refusal(string name, long context) => Assert.Throws<InvalidDataException>(() => ModelFolder.Load(Fixtures.Path_("hf", name), context: context)).Message;
         Assert.Contains("learned positions", Refusal("gpt2", 5000), StringComparison.Ordinal);
         Assert.Contains("learned positions", Refusal("gpt_neo", 5000), StringComparison.Ordinal);

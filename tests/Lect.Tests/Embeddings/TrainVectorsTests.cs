@@ -234,23 +234,24 @@ public sealed class TrainVectorsTests : IDisposable
         for (var i = 0; i < values.Length; i++) Assert.Equal(values[i], found.Row(i / found.Width)[i % found.Width], 1e-6);
     }
 
-    [Fact]
-    public void A_model_can_begin_with_word_vectors()
+    [Theory, InlineData("gpt2"), InlineData("llama")]   // tied, and with an output layer of its own
+    public void A_model_can_begin_with_word_vectors(string architecture)
     {
         TrainVectors.Run(Config("train.lr=0.05"), Out("words"));
-        string[] sets = [$"data.path={Corpus()}", "tokenizer.kind=word", "tokenizer.size=26", $"model.vectors={Out("words")}", "model.n_layer=1", "model.n_embd=16", "model.n_head=2", "train.block=16", "train.steps=1", "train.lr=1e-9", "train.weight_decay=0", "train.precision=fp32"];
+        string[] Size(int width) => architecture == "gpt2" ? ["model.n_layer=1", $"model.n_embd={width}", "model.n_head=2"] : ["model.architecture=llama", "model.num_hidden_layers=1", $"model.hidden_size={width}", "model.num_attention_heads=2"];
+        string[] sets = [.. Size(16), $"data.path={Corpus()}", "tokenizer.kind=word", "tokenizer.size=26", $"model.vectors={Out("words")}", "train.block=16", "train.steps=1", "train.lr=1e-9", "train.weight_decay=0", "train.precision=fp32"];
         var notes = new List<string>();
         PretrainGpt.Run(RunFile.Load<PretrainGptConfig>(null, sets), Out("gpt"), note: notes.Add);
         Assert.Contains(notes, n => n.StartsWith("24 of", StringComparison.Ordinal));
         using var vectors = VectorFiles.Read(Out("words"));
         using var model = LanguageModel.Load(Out("gpt"));
         var width = (int)model.Model.Width;
-        var rows = model.Model.HeadWeight.detach().data<float>().ToArray();
+        var rows = model.Model.Embeddings.detach().data<float>().ToArray();
         var (first, second) = (model.Encode("animal3")[0], model.Encode("animal5")[0]);
         var cosine = System.Numerics.Tensors.TensorPrimitives.CosineSimilarity(rows.AsSpan(first * width, width), rows.AsSpan(second * width, width));
         Assert.Equal(vectors.Similarity("animal3", "animal5"), cosine, 1e-4);
         Assert.InRange(System.Numerics.Tensors.TensorPrimitives.Norm(rows.AsSpan(first * width, width)) / Math.Sqrt(width), 0.005, 0.05);   // GPT-2's 0.02
-        Assert.Contains("16 numbers for a model of width 8", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(RunFile.Load<PretrainGptConfig>(null, [.. sets, "model.n_embd=8"]), Out("narrow"))).Message, StringComparison.Ordinal);
+        Assert.Contains("16 numbers for a model of width 8", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(RunFile.Load<PretrainGptConfig>(null, [.. sets, .. Size(8)]), Out("narrow"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]

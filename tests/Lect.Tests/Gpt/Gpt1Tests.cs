@@ -109,6 +109,7 @@ public sealed class Gpt1Tests : IDisposable
         var model = new Dictionary<string, object?> { ["path"] = "x" };
         Assert.Contains("classify, entail, similarity, choice", Refused(new() { Recipe = "gpt1", Model = model, Gpt1 = new() { Task = "tag" } }), StringComparison.Ordinal);
         Assert.Contains("gpt1.lm_weight", Refused(new() { Recipe = "gpt1", Model = model, Gpt1 = new() { LmWeight = -1 } }), StringComparison.Ordinal);
+        Assert.Contains("micro_batch_size", Refused(new() { Recipe = "gpt1", Model = model, Train = new() { MicroBatchSize = 4 } }), StringComparison.Ordinal);
         Assert.Contains("only lect finetune gpt1", Refused(new() { Recipe = "classify", Model = model, Gpt1 = new() { LmWeight = 0.1 } }), StringComparison.Ordinal);
         var data = Write("t.tsv", ["text\tlabel", "a\tb", "c\td"]);
         Pretrained();
@@ -123,6 +124,10 @@ public sealed class Gpt1Tests : IDisposable
         string[] continuations = [" is fine and the dog too .", " is", " is grim"];
         var scores = model.ScoreContinuations("the cat", continuations)!;
         foreach (var (found, text) in scores.Zip(continuations)) Assert.Equal(model.Score(model.Encode("the cat" + text)).Total - model.Score(model.Encode("the cat")).Total, found, 1e-4);
+        // Without a prompt each stands behind the token that ends texts.
+        var bare = model.ScoreContinuations("", ["cat is fine", "the", "dog"])!;
+        foreach (var (found, text) in bare.Zip((string[])["cat is fine", "the", "dog"])) Assert.Equal(model.Score([model.Tokenizer!.EndOfText!.Value, .. model.Encode(text)]).Total, found, 1e-4);
+        Assert.Contains("empty continuation", Assert.Throws<InvalidDataException>(() => model.ScoreContinuations("", ["", "a"])).Message, StringComparison.Ordinal);
         Assert.Null(model.ScoreContinuations(string.Join(' ', Enumerable.Repeat("cat", 200)), continuations));
     }
 
@@ -153,6 +158,7 @@ public sealed class Gpt1Tests : IDisposable
         Assert.Equal([" fine", " 1"], questions[0].Choices);
         Assert.Equal(questions.Average(q => model.ScoreContinuations(q.Prompt, q.Choices)! is var s && (s[0] >= s[1] ? 0 : 1) == q.Label ? 1.0 : 0), figures[0].Accuracy, 1e-9);
         Assert.Contains("--labels 7", Assert.Throws<InvalidDataException>(() => FewShot.Of(model, options with { LabelNames = new Dictionary<string, string> { ["7"] = "x" } })).Message, StringComparison.Ordinal);
+        Assert.Contains("--shots 100", Assert.Throws<InvalidDataException>(() => FewShot.Of(model, options with { Shots = [0, 100] })).Message, StringComparison.Ordinal);
         Assert.Contains("--kind tag", Assert.Throws<InvalidDataException>(() => FewShot.Of(model, options with { Kind = "tag" })).Message, StringComparison.Ordinal);
     }
 }

@@ -36,5 +36,7 @@ public sealed class ModelSummaryTests
         Assert.DoesNotContain("model.layers.*.mlp.up_proj.weight", parts.Keys);
         Assert.Equal((llama.Parameters, qwen.Parameters), (ModelComparison.Roles(llama, qwen).Sum(r => r.A), ModelComparison.Roles(llama, qwen).Sum(r => r.B)));
         Assert.Null(ModelSummary.Of(Fixtures.Path_("hf", "bert-pretraining")).FlopsAToken);
+        foreach (var name in (string[])["gpt2-sequence-classification", "openai-gpt-double-heads"]) Assert.Contains(ModelSummary.Of(Fixtures.Path_("hf", name)).Roles, r => r.Role == "output layer");
+        Assert.Contains("characters", Assert.Throws<InvalidDataException>(() => Preset("shakespeare-char")).Message, StringComparison.Ordinal);
     }
 }

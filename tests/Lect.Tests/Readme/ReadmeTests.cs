@@ -22,7 +22,7 @@ public sealed class ReadmeTests : IDisposable
         };
         PretrainGpt.Run(config, run, report: e => Console.WriteLine(e.Metrics));
 
-        using var model = LanguageModel.Load(run);                               // any GPT-2 folder of Hugging Face's
+        using var model = LanguageModel.Load(run);                               // any decoder's folder of Hugging Face's
         foreach (var piece in model.Stream("Once upon a time"))
             Console.Write(piece);
         // README: end
