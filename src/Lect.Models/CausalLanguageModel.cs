@@ -61,7 +61,16 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name)
     /// <param name="cache">Keys and values of earlier positions, which these are added to.</param>
     /// <param name="sink">Watches the pass.</param>
     /// <returns>[B, T, C] fp32, owned by the caller.</returns>
-    public abstract Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null);
+    public Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null)
+    {
+        using var scope = NewDisposeScope();
+        var x_BTC = Forward(new(ids_BT, real_BS, positions_BT, cache, sink, Compute));
+        cache?.Advance(ids_BT.shape[1]);
+        return x_BTC.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The layers: ids to final activations.</summary>
+    private protected abstract Tensor Forward(DecoderPass pass);
 
     /// <summary>The token embeddings [V, C].</summary>
     public abstract Tensor Embeddings { get; }

@@ -224,10 +224,7 @@ public sealed class LanguageModel : IDisposable
         var rows = continuations.Select(c => Encode(prompt + c)).ToList();
         if (rows.Exists(r => r.Length == 0) || rows.Exists(r => r[0] != rows[0][0]) || rows.Exists(r => r.Length == 1)) rows = rows.ConvertAll<int[]>(r => [Tokenizer!.EndOfText ?? throw new InvalidDataException("Found a prompt without a token. Expected at least one: the tokenizer has none to begin a text with."), .. r]);
         if (rows.Exists(r => r.Length < 2)) throw new InvalidDataException("Found an empty continuation. Expected at least one token in each.");
-        // What all rows begin with, but one token at least is left of each to be scored.
-        var shared = Math.Min(rows.Min(r => r.Length) - 1, Math.Max(1, Encode(prompt).Length));
-        for (var i = 0; i < shared; i++) if (rows.Exists(r => r[i] != rows[0][i])) shared = i;
-        var from = Math.Max(1, shared);
+        var from = Math.Min(Lect.Models.Generator.Shared(rows), Math.Max(1, Encode(prompt).Length));   // what stands behind the prompt is scored, alike or not
         if (rows.Max(r => r.Length) > Model.ContextLength) return null;
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();

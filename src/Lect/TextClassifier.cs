@@ -38,13 +38,10 @@ public sealed class TextClassifier : IDisposable
     /// <exception cref="InvalidDataException">No ids, too many for the model, or one outside the vocabulary.</exception>
     public IReadOnlyList<Classified> Classify(IReadOnlyList<EncoderRow> rows)
     {
-        var encoder = Model as EncoderModel;
-        foreach (var row in rows) row.Check(Model, encoder?.TypeCount ?? 0);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var pad = encoder?.PadId ?? 0;
-        var scores_BL = new EncoderBatch(rows, pad).Scores(Model);
-        if (Model is Gpt1 { Config: { BothOrders: true, DelimiterTokenId: { } delimiter } }) scores_BL += new EncoderBatch([.. rows.Select(r => Swapped(r, delimiter))], pad).Scores(Model);
+        var scores_BL = EncoderBatch.Scores(Model, rows);
+        if (Model is Gpt1 { Config: { BothOrders: true, DelimiterTokenId: { } delimiter } }) scores_BL += EncoderBatch.Scores(Model, [.. rows.Select(r => Swapped(r, delimiter))]);
         return Classified(scores_BL);
     }
 

@@ -268,10 +268,8 @@ internal sealed class BertSelfAttention : nn.Module
 
     public Tensor forward(Tensor x_BTC, Tensor mask, Action<Tensor>? watch, ComputeType compute)
     {
-        var (b, t, d) = (x_BTC.shape[0], x_BTC.shape[1], x_BTC.shape[2] / heads);
-        Tensor Split(Linear projection) => Projection.OutIn(x_BTC, projection.weight!, projection.bias, compute).view(b, t, heads, d).transpose(1, 2);
-        var y_BHTd = Attention.ScaledDotProduct(Split(query), Split(key), Split(value), mask, 1 / Math.Sqrt(d), training ? dropout : 0, watch);
-        return y_BHTd.transpose(1, 2).reshape(x_BTC.shape);
+        Tensor Split(Linear projection) => Attention.Split(Projection.OutIn(x_BTC, projection.weight!, projection.bias, compute), heads);
+        return Attention.Merge(Attention.ScaledDotProduct(Split(query), Split(key), Split(value), mask, 1 / Math.Sqrt(x_BTC.shape[2] / heads), training ? dropout : 0, watch));
     }
 }
 

@@ -225,10 +225,9 @@ public sealed class DistilBert : EncoderModel
 
         public Tensor forward(Tensor x_BTC, Tensor mask, Action<Tensor>? watch, ComputeType compute)
         {
-            var (b, t, d) = (x_BTC.shape[0], x_BTC.shape[1], config.Dim / config.NHeads);
-            Tensor Split(Linear projection) => Projection.OutIn(x_BTC, projection.weight!, projection.bias, compute).view(b, t, config.NHeads, d).transpose(1, 2);
-            var y_BHTd = Attention.ScaledDotProduct(Split(q_lin), Split(k_lin), Split(v_lin), mask, 1 / Math.Sqrt(d), training ? config.AttentionDropout : 0, watch);
-            return Projection.OutIn(y_BHTd.transpose(1, 2).reshape(x_BTC.shape), out_lin.weight!, out_lin.bias, compute);
+            Tensor Split(Linear projection) => Attention.Split(Projection.OutIn(x_BTC, projection.weight!, projection.bias, compute), config.NHeads);
+            var y_BHTd = Attention.ScaledDotProduct(Split(q_lin), Split(k_lin), Split(v_lin), mask, 1 / Math.Sqrt(config.Dim / config.NHeads), training ? config.AttentionDropout : 0, watch);
+            return Projection.OutIn(Attention.Merge(y_BHTd), out_lin.weight!, out_lin.bias, compute);
         }
     }
 

@@ -27,7 +27,12 @@ internal sealed unsafe class RmsNorm : nn.Module
     /// <summary>The formula, with the result in a type asked for.</summary>
     public static Tensor Of(Tensor x, Tensor weight, double eps, ScalarType type)
     {
-        if (Simd.Takes(x) && type is ScalarType.Float32 or ScalarType.BFloat16) return Function.apply(x, weight, (float)eps, type);
+        return Simd.Takes(x) && type is ScalarType.Float32 or ScalarType.BFloat16 ? Function.apply(x, weight, (float)eps, type) : Plain(x, weight, eps, type);
+    }
+
+    /// <summary>The same by libtorch's operations.</summary>
+    internal static Tensor Plain(Tensor x, Tensor weight, double eps, ScalarType type)
+    {
         var wide = x.to(ScalarType.Float32);
         return (weight * (wide * (wide.square().mean([-1L], keepdim: true) + eps).rsqrt()).to(x.dtype)).to(type);
     }

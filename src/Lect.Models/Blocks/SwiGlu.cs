@@ -10,7 +10,10 @@ internal static unsafe class SwiGlu
 {
     /// <param name="gate">a.</param>
     /// <param name="up">b.</param>
-    public static Tensor Of(Tensor gate, Tensor up) => Simd.Takes(gate) && gate.dtype == up.dtype ? Function.apply(gate, up) : nn.functional.silu(gate) * up;
+    public static Tensor Of(Tensor gate, Tensor up) => Simd.Takes(gate) && gate.dtype == up.dtype ? Function.apply(gate, up) : Plain(gate, up);
+
+    /// <summary>The same by libtorch's operations.</summary>
+    internal static Tensor Plain(Tensor gate, Tensor up) => nn.functional.silu(gate) * up;
 
     private sealed class Function : autograd.SingleTensorFunction<Function>
     {

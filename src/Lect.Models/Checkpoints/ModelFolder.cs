@@ -167,24 +167,30 @@ public static class ModelFolder
         try
         {
             model.Initialize(seed, (double?)config["initializer_range"] ?? 0.02);
-            var missing = fromNothing ? [.. model.named_parameters().Select(p => p.name)] : FillEncoder(model, Weights.Open(folder), folder, labels is not null);
+            var missing = fromNothing ? [.. model.named_parameters().Select(p => p.name)] : FillUnderHead(model, model.DepthOf, Weights.Open(folder), folder, labels is not null);
             model.eval();
             return (model, missing);
         }
         catch { model.Dispose(); throw; }
     }
 
-    // The encoder must be whole; the head and pooler are taken as far as they are there in the right shape.
-    private static List<string> FillEncoder(EncoderModel model, Weights weights, string source, bool labelsMayDiffer)
+    // What has a depth must be whole, but for tokens that were added behind the embeddings' rows; a head is taken as far as it is there in the right shape. Gives what is new.
+    private static List<string> FillUnderHead(nn.Module model, Func<string, int?> depthOf, Weights weights, string source, bool labelsMayDiffer)
     {
         using var noGrad = no_grad();
         var missing = new List<string>();
         foreach (var (key, parameter) in model.named_parameters())
         {
             using var scope = NewDisposeScope();
-            var name = Find(key, weights);
-            if (name is not null && weights.Info(name).Shape.SequenceEqual(parameter.shape)) parameter.copy_(weights.Load(name));
-            else if (model.DepthOf(key) is null && (name is null || labelsMayDiffer)) missing.Add(key);
+            var name = Find(key, weights) ?? TiedName(model, key, weights);
+            var shape = name is null ? [] : weights.Info(name).Shape;
+            if (name is not null && shape.SequenceEqual(parameter.shape)) parameter.copy_(weights.Load(name));
+            else if (depthOf(key) is null && (name is null || labelsMayDiffer)) missing.Add(key);
+            else if (name is not null && model is Gpt1 && IsEmbedding(key) && shape is [var rows, var width] && width == parameter.shape[1] && rows < parameter.shape[0])
+            {
+                parameter.narrow(0, 0, rows).copy_(weights.Load(name));
+                missing.Add($"{parameter.shape[0] - rows} rows of {key}");
+            }
             else throw name is null ? Absent(key, source) : WrongShape(name, weights, parameter, source);
         }
         return missing;
@@ -211,20 +217,8 @@ public static class ModelFolder
         var model = new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), head, device);
         try
         {
-            using var noGrad = no_grad();
             model.Initialize(seed);
-            var (made, weights) = (new List<string>(), fromNothing ? null : Weights.Open(folder));
-            foreach (var (key, parameter) in model.named_parameters())
-            {
-                using var scope = NewDisposeScope();
-                var name = weights is null ? null : Find(key, weights) ?? (key.EndsWith("tokens_embed.weight", StringComparison.Ordinal) ? s_heads.FirstOrDefault(weights.Names.Contains) : null);
-                if (weights is null || (name is null && Gpt1.DepthOf(key) is null)) { made.Add(key); continue; }
-                var shape = name is null ? throw Absent(key, folder) : weights.Info(name).Shape;
-                if (shape.SequenceEqual(parameter.shape)) parameter.copy_(weights.Load(name));
-                else if (key.EndsWith("tokens_embed.weight", StringComparison.Ordinal) && shape.Length == 2 && shape[1] == parameter.shape[1] && shape[0] < parameter.shape[0]) { parameter.narrow(0, 0, shape[0]).copy_(weights.Load(name)); made.Add($"{parameter.shape[0] - shape[0]} rows of {key}"); }
-                else if (Gpt1.DepthOf(key) is null) made.Add(key);
-                else throw WrongShape(name, weights, parameter, folder);
-            }
+            var made = fromNothing ? [.. model.named_parameters().Select(p => p.name)] : FillUnderHead(model, Gpt1.DepthOf, Weights.Open(folder), folder, labelsMayDiffer: true);
             model.eval();
             return (model, made);
         }
@@ -335,12 +329,10 @@ public static class ModelFolder
     {
         using var noGrad = no_grad();
         var unused = new HashSet<string>(weights.Names, StringComparer.Ordinal);
-        var isTied = !model.named_parameters().Any(p => s_heads.Contains(p.name));
         foreach (var (key, parameter) in model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)).Concat(model.named_buffers().Select(b => (b.name, b.buffer))))
         {
             using var scope = NewDisposeScope();
-            // Of a tied pair either name may be the one that is there.
-            var name = Find(key, weights) ?? (isTied && s_embeddings.Any(e => key.EndsWith(e, StringComparison.Ordinal)) ? s_heads.FirstOrDefault(weights.Names.Contains) : null) ?? throw Absent(key, source);
+            var name = Find(key, weights) ?? TiedName(model, key, weights) ?? throw Absent(key, source);
             unused.Remove(name);
             if (!weights.Info(name).Shape.SequenceEqual(parameter.shape)) throw WrongShape(name, weights, parameter, source);
             parameter.copy_(weights.Load(name));
@@ -351,6 +343,11 @@ public static class ModelFolder
     }
 
     private static readonly string[] s_heads = ["lm_head.weight", "embed_out.weight"], s_embeddings = ["tokens_embed.weight", "wte.weight", "embed_tokens.weight", "word_embeddings.weight", "embed_in.weight"];
+
+    // Of a tied pair, embeddings and output layer, either name may be the one that is there.
+    private static string? TiedName(nn.Module model, string key, Weights weights) => IsEmbedding(key) && !model.named_parameters().Any(p => s_heads.Contains(p.name)) ? s_heads.FirstOrDefault(weights.Names.Contains) : null;
+
+    private static bool IsEmbedding(string key) => s_embeddings.Any(e => key.EndsWith(e, StringComparison.Ordinal));
 
     // Old files leave the first part of a key away, and call a norm's weight and bias gamma and beta.
     private static string? Find(string key, Weights weights)

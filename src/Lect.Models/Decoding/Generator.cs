@@ -26,6 +26,14 @@ public static class Generator
         return StreamChecked(model, prompts, options, streams);
     }
 
+    /// <summary>Tokens that all rows begin with alike, at least one of each being left.</summary>
+    internal static int Shared(IReadOnlyList<int[]> rows)
+    {
+        var (shared, most) = (0, rows.Min(r => r.Length) - 1);
+        while (shared < most && rows.All(r => r[shared] == rows[0][shared])) shared++;
+        return shared;
+    }
+
     internal static void Check(CausalLanguageModel model, IReadOnlyList<int[]> prompts, DecodingOptions options)
     {
         options.Validate();
@@ -90,8 +98,7 @@ public static class Generator
         private int ReadShared(IReadOnlyList<int[]> prompts)
         {
             if (prompts.Count < 2 || (model.Windows is not null && prompts.Any(p => p.Length != prompts[0].Length))) return 0;
-            var shared = 0;
-            while (shared < prompts.Min(p => p.Length) - 1 && prompts.All(p => p[shared] == prompts[0][shared])) shared++;
+            var shared = Shared(prompts);
             if (shared < LeastShared) return 0;
             using var noGrad = no_grad();
             model.Hidden(tensor(prompts[0][..shared].Select(i => (long)i).ToArray(), 1, shared), cache: cache);

@@ -1,5 +1,5 @@
 // Falcon: Almazrouei et al. 2023, "The Falcon Series of Open Language Models". 7B: one key head for all query heads (multi-query, Shazeer 2019); 40B: a key head a group of them.
-// Against GPT-NeoX: keys and values shared, no biases in projections, the whole head turns, tied output layer; the 7B kind has one norm for attention and feed-forward.
+// Against GPT-NeoX: keys and values shared, no biases in projections, the whole head turns, tied output layer; the 7B kind has one norm for attention and feed-forward. The feed-forward part itself is GPT-NeoX's (GptNeoX.cs).
 // Shapes: B batch, T query positions, S key positions, C width, H heads, G key heads, d head width, V vocabulary, N layers.
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -118,12 +118,7 @@ public sealed class Falcon : CausalLanguageModel
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("self_attention.dense.weight", StringComparison.Ordinal) || key.EndsWith("dense_4h_to_h.weight", StringComparison.Ordinal);
 
-    /// <inheritdoc/>
-    public override Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null)
-    {
-        using var scope = NewDisposeScope();
-        return transformer.forward(ids_BT, real_BS, positions_BT, cache, sink, Compute).MoveToOuterDisposeScope();
-    }
+    private protected override Tensor Forward(DecoderPass pass) => transformer.forward(pass);
 }
 
 /// <summary>The decoder without a head.</summary>
@@ -143,20 +138,17 @@ internal sealed class FalconModel : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor ids_BT, Tensor? real_BS, Tensor? positions_BT, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(DecoderPass pass)
     {
-        var (past, queries) = (cache?.Length ?? 0, ids_BT.shape[1]);
-        var turn = rotary.At(positions_BT ?? arange(past, past + queries, device: ids_BT.device).unsqueeze(0));
-        var mask_BHTS = real_BS is null ? null : Masks.CausalAndReal(real_BS, queries);
-        var x_BTC = EmbeddingLookup.Of(word_embeddings.weight!, ids_BT);
+        var turn = rotary.At(pass.Positions);
+        var x_BTC = EmbeddingLookup.Of(word_embeddings.weight!, pass.Ids);
         for (var layer = 0; layer < h.Count; layer++)
         {
-            sink?.Hidden(layer, x_BTC);
-            x_BTC = h[layer].forward(x_BTC, turn, mask_BHTS, cache, sink, compute);
+            pass.Tell(layer, x_BTC);
+            x_BTC = h[layer].forward(x_BTC, turn, pass);
         }
-        cache?.Advance(queries);
         x_BTC = ln_f.forward(x_BTC);
-        sink?.Hidden(h.Count, x_BTC);
+        pass.Tell(h.Count, x_BTC);
         return x_BTC;
     }
 }
@@ -166,7 +158,7 @@ internal sealed class FalconDecoderLayer : nn.Module
 {
     private readonly LayerNorm? input_layernorm, post_attention_layernorm, ln_attn, ln_mlp;
     private readonly FalconAttention self_attention;
-    private readonly FalconMlp mlp;
+    private readonly GptNeoXMlp mlp;
     private readonly FalconConfig config;
 
     public FalconDecoderLayer(FalconConfig config, int layer, Device device) : base("FalconDecoderLayer")
@@ -176,15 +168,15 @@ internal sealed class FalconDecoderLayer : nn.Module
         if (config.HasTwoNorms) (ln_attn, ln_mlp) = (Norm(), Norm());
         else input_layernorm = Norm();
         if (!config.IsParallel) post_attention_layernorm = Norm();
-        (self_attention, mlp) = (new(config, layer, device), new(config, device));
+        (self_attention, mlp) = (new(config, layer, device), new(config.HiddenSize, config.Inner, config.Bias, config.Activation, device));
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
         var normed_BTC = (ln_attn ?? input_layernorm)!.forward(x_BTC);
-        var attended_BTC = x_BTC + this.Drop(self_attention.forward(normed_BTC, turn, mask, cache, sink, compute), config.HiddenDropout);
-        return attended_BTC + this.Drop(mlp.forward(post_attention_layernorm?.forward(attended_BTC) ?? ln_mlp?.forward(x_BTC) ?? normed_BTC, compute), config.HiddenDropout);
+        var attended_BTC = x_BTC + this.Drop(self_attention.forward(normed_BTC, turn, pass), config.HiddenDropout);
+        return attended_BTC + this.Drop(mlp.forward(post_attention_layernorm?.forward(attended_BTC) ?? ln_mlp?.forward(x_BTC) ?? normed_BTC, pass.Compute), config.HiddenDropout);
     }
 }
 
@@ -203,31 +195,12 @@ internal sealed class FalconAttention : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
         var (b, t, groups, shared) = (x_BTC.shape[0], x_BTC.shape[1], config.KeyHeads, config.NumAttentionHeads / config.KeyHeads);
-        var qkv = Projection.OutIn(x_BTC, query_key_value.weight!, query_key_value.bias, compute).view(b, t, groups, shared + 2, config.Head);
+        var qkv = Projection.OutIn(x_BTC, query_key_value.weight!, query_key_value.bias, pass.Compute).view(b, t, groups, shared + 2, config.Head);
         var q = Rotary.Heads(qkv.narrow(3, 0, shared).reshape(b, t, config.NumAttentionHeads, config.Head), config.NumAttentionHeads, turn);
         var (k, v) = (Rotary.Heads(qkv.select(3, shared), groups, turn), qkv.select(3, shared + 1).transpose(1, 2));
-        if (cache is not null) (k, v) = cache.Append(layer, k, v);
-        var y_BHTd = Attention.ScaledDotProduct(q, k, v, mask, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0, sink is null ? null : probs => sink.Attention(layer, probs));
-        return Projection.OutIn(Attention.Merge(y_BHTd), dense.weight!, dense.bias, compute);
+        return Projection.OutIn(pass.Attend(layer, q, k, v, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0), dense.weight!, dense.bias, pass.Compute);
     }
-}
-
-/// <summary>Two projections with a non-linearity between them.</summary>
-internal sealed class FalconMlp : nn.Module
-{
-    private readonly Linear dense_h_to_4h, dense_4h_to_h;
-    private readonly Func<Tensor, Tensor> activation;
-
-    public FalconMlp(FalconConfig config, Device device) : base("FalconMLP")
-    {
-        (dense_h_to_4h, dense_4h_to_h) = (nn.Linear(config.HiddenSize, config.Inner, config.Bias, device), nn.Linear(config.Inner, config.HiddenSize, config.Bias, device));
-        activation = Activations.Of(config.Activation)!;
-        RegisterComponents();
-    }
-
-    public Tensor forward(Tensor x_BTC, ComputeType compute) =>
-        Projection.OutIn(activation(Projection.OutIn(x_BTC, dense_h_to_4h.weight!, dense_h_to_4h.bias, compute)), dense_4h_to_h.weight!, dense_4h_to_h.bias, compute);
 }

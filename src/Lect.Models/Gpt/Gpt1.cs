@@ -127,12 +127,7 @@ public sealed class Gpt1 : CausalLanguageModel, ISequenceClassifier
 
     internal static string ClassOf(Gpt1Head head) => head switch { Gpt1Head.Classification => "OpenAIGPTForSequenceClassification", Gpt1Head.MultipleChoice => "OpenAIGPTDoubleHeadsModel", _ => "OpenAIGPTLMHeadModel" };
 
-    /// <inheritdoc/>
-    public override Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null)
-    {
-        using var scope = NewDisposeScope();
-        return transformer.forward(ids_BT, real_BS, positions_BT, cache, sink, Compute).MoveToOuterDisposeScope();
-    }
+    private protected override Tensor Forward(DecoderPass pass) => transformer.forward(pass);
 
     /// <summary>The token embeddings' and layers' parameters by depth: 0 are the embeddings, i + 1 layer i; the second head is null.</summary>
     public static int? DepthOf(string key)
@@ -169,19 +164,15 @@ internal sealed class Gpt1Model : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor ids_BT, Tensor? real_BS, Tensor? positions_BT, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(DecoderPass pass)
     {
-        var (past, queries) = (cache?.Length ?? 0, ids_BT.shape[1]);
-        positions_BT ??= arange(past, past + queries, device: ids_BT.device).unsqueeze(0);
-        var mask_BHTS = real_BS is null ? null : Masks.CausalAndReal(real_BS, queries);
-        var x_BTC = this.Drop(EmbeddingLookup.Of(tokens_embed.weight!, ids_BT) + EmbeddingLookup.Of(positions_embed.weight!, positions_BT), dropout);
-        sink?.Hidden(0, x_BTC);
+        var x_BTC = this.Drop(EmbeddingLookup.Of(tokens_embed.weight!, pass.Ids) + EmbeddingLookup.Of(positions_embed.weight!, pass.Positions), dropout);
+        pass.Tell(0, x_BTC);
         for (var layer = 0; layer < h.Count; layer++)
         {
-            x_BTC = h[layer].forward(x_BTC, mask_BHTS, cache, sink, compute);
-            sink?.Hidden(layer + 1, x_BTC);
+            x_BTC = h[layer].forward(x_BTC, pass);
+            pass.Tell(layer + 1, x_BTC);
         }
-        cache?.Advance(queries);
         return x_BTC;
     }
 }
@@ -201,10 +192,10 @@ internal sealed class Gpt1Block : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, DecoderPass pass)
     {
-        x_BTC = ln_1.forward(x_BTC + this.Drop(attn.forward(x_BTC, mask, cache, sink, compute), dropout));
-        return ln_2.forward(x_BTC + this.Drop(mlp.forward(x_BTC, compute), dropout));
+        x_BTC = ln_1.forward(x_BTC + this.Drop(attn.forward(x_BTC, pass), dropout));
+        return ln_2.forward(x_BTC + this.Drop(mlp.forward(x_BTC, pass.Compute), dropout));
     }
 }
 

@@ -102,12 +102,7 @@ public sealed class Gpt2 : CausalLanguageModel
     /// <inheritdoc/>
     public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt2", "GPT2LMHeadModel");
 
-    /// <inheritdoc/>
-    public override Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null)
-    {
-        using var scope = NewDisposeScope();
-        return transformer.forward(ids_BT, real_BS, positions_BT, cache, sink, Compute).MoveToOuterDisposeScope();
-    }
+    private protected override Tensor Forward(DecoderPass pass) => transformer.forward(pass);
 
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("c_proj.weight", StringComparison.Ordinal);
@@ -147,7 +142,7 @@ public sealed class Gpt2Classifier : nn.Module, ISequenceClassifier
     {
         using var scope = NewDisposeScope();
         var positions_BT = real_BT is null ? null : Masks.Positions(real_BT);
-        var x_BTC = transformer.forward(ids_BT, real_BT, positions_BT, null, null, ComputeType.Float32);
+        var x_BTC = transformer.forward(new(ids_BT, real_BT, positions_BT, null, null, ComputeType.Float32));
         return score.forward(x_BTC[arange(ids_BT.shape[0]), Masks.Last(ids_BT, real_BT)]).MoveToOuterDisposeScope();
     }
 }
@@ -170,20 +165,16 @@ internal sealed class Gpt2Model : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor ids_BT, Tensor? real_BS, Tensor? positions_BT, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(DecoderPass pass)
     {
-        var (past, queries) = (cache?.Length ?? 0, ids_BT.shape[1]);
-        positions_BT ??= arange(past, past + queries, device: ids_BT.device).unsqueeze(0);
-        var mask_BHTS = real_BS is null ? null : Masks.CausalAndReal(real_BS, queries);
-        var x_BTC = this.Drop(EmbeddingLookup.Of(wte.weight!, ids_BT) + EmbeddingLookup.Of(wpe.weight!, positions_BT), config.EmbdPdrop);
+        var x_BTC = this.Drop(EmbeddingLookup.Of(wte.weight!, pass.Ids) + EmbeddingLookup.Of(wpe.weight!, pass.Positions), config.EmbdPdrop);
         for (var layer = 0; layer < h.Count; layer++)
         {
-            sink?.Hidden(layer, x_BTC);
-            x_BTC = h[layer].forward(x_BTC, mask_BHTS, cache, sink, compute);
+            pass.Tell(layer, x_BTC);
+            x_BTC = h[layer].forward(x_BTC, pass);
         }
-        cache?.Advance(queries);
         x_BTC = ln_f.forward(x_BTC);
-        sink?.Hidden(h.Count, x_BTC);
+        pass.Tell(h.Count, x_BTC);
         return x_BTC;
     }
 }
@@ -206,10 +197,10 @@ internal sealed class Gpt2Block : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, DecoderPass pass)
     {
-        x_BTC = x_BTC + this.Drop(attn.forward(ln_1.forward(x_BTC), mask, cache, sink, compute), dropout);
-        return x_BTC + this.Drop(mlp.forward(ln_2.forward(x_BTC), compute), dropout);
+        x_BTC = x_BTC + this.Drop(attn.forward(ln_1.forward(x_BTC), pass), dropout);
+        return x_BTC + this.Drop(mlp.forward(ln_2.forward(x_BTC), pass.Compute), dropout);
     }
 }
 
@@ -229,14 +220,12 @@ internal sealed class Gpt2Attention : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, DecoderPass pass)
     {
         var (b, t, c) = (x_BTC.shape[0], x_BTC.shape[1], x_BTC.shape[2]);
-        var qkv = c_attn.forward(x_BTC, compute).view(b, t, 3, heads, c / heads).permute(2, 0, 3, 1, 4).unbind(0);   // each [B, H, T, d]
+        var qkv = c_attn.forward(x_BTC, pass.Compute).view(b, t, 3, heads, c / heads).permute(2, 0, 3, 1, 4).unbind(0);   // each [B, H, T, d]
         var (q, k, v) = (qkv[0], qkv[1], qkv[2]);
-        if (cache is not null) (k, v) = cache.Append(layer, k, v);
-        var y_BHTd = Attention.ScaledDotProduct(q, k, v, mask, scale, training ? dropout : 0, sink is null ? null : probs => sink.Attention(layer, probs));
-        return c_proj.forward(y_BHTd.transpose(1, 2).reshape(b, t, c), compute);
+        return c_proj.forward(pass.Attend(layer, q, k, v, scale, training ? dropout : 0), pass.Compute);
     }
 }
 

@@ -122,12 +122,7 @@ public sealed class Gpt3 : CausalLanguageModel
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("out_proj.weight", StringComparison.Ordinal) || key.EndsWith("c_proj.weight", StringComparison.Ordinal);
 
-    /// <inheritdoc/>
-    public override Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null)
-    {
-        using var scope = NewDisposeScope();
-        return transformer.forward(ids_BT, real_BS, positions_BT, cache, sink, Compute).MoveToOuterDisposeScope();
-    }
+    private protected override Tensor Forward(DecoderPass pass) => transformer.forward(pass);
 }
 
 /// <summary>The decoder without a head.</summary>
@@ -148,21 +143,16 @@ internal sealed class Gpt3Model : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor ids_BT, Tensor? real_BS, Tensor? positions_BT, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(DecoderPass pass)
     {
-        var (past, queries) = (cache?.Length ?? 0, ids_BT.shape[1]);
-        positions_BT ??= arange(past, past + queries, device: ids_BT.device).unsqueeze(0);
-        Tensor? Mask(long? window) => real_BS is null ? null : Masks.CausalAndReal(real_BS, queries, window);
-        var (dense, banded) = (Mask(null), Mask(config.WindowSize));
-        var x_BTC = this.Drop(EmbeddingLookup.Of(wte.weight!, ids_BT) + EmbeddingLookup.Of(wpe.weight!, positions_BT), config.EmbedDropout);
+        var x_BTC = this.Drop(EmbeddingLookup.Of(wte.weight!, pass.Ids) + EmbeddingLookup.Of(wpe.weight!, pass.Positions), config.EmbedDropout);
         for (var layer = 0; layer < h.Count; layer++)
         {
-            sink?.Hidden(layer, x_BTC);
-            x_BTC = h[layer].forward(x_BTC, h[layer].Window is null ? dense : banded, cache, sink, compute);
+            pass.Tell(layer, x_BTC);
+            x_BTC = h[layer].forward(x_BTC, pass);
         }
-        cache?.Advance(queries);
         x_BTC = ln_f.forward(x_BTC);
-        sink?.Hidden(h.Count, x_BTC);
+        pass.Tell(h.Count, x_BTC);
         return x_BTC;
     }
 }
@@ -178,17 +168,14 @@ internal sealed class Gpt3Block : nn.Module
     public Gpt3Block(Gpt3Config config, int layer, long? window, Device device) : base("GPTNeoBlock")
     {
         LayerNorm Norm() => nn.LayerNorm(config.HiddenSize, config.LayerNormEpsilon, device: device);
-        (ln_1, ln_2, attn, mlp, dropout, Window) = (Norm(), Norm(), new(config, layer, window, device), new(config, device), config.ResidDropout, window);
+        (ln_1, ln_2, attn, mlp, dropout) = (Norm(), Norm(), new(config, layer, window, device), new(config, device), config.ResidDropout);
         RegisterComponents();
     }
 
-    /// <summary>Keys that a query sees at most; null: all before it.</summary>
-    public long? Window { get; }
-
-    public Tensor forward(Tensor x_BTC, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, DecoderPass pass)
     {
-        x_BTC = x_BTC + this.Drop(attn.attention.forward(ln_1.forward(x_BTC), mask, cache, sink, compute), dropout);
-        return x_BTC + this.Drop(mlp.forward(ln_2.forward(x_BTC), compute), dropout);
+        x_BTC = x_BTC + this.Drop(attn.attention.forward(ln_1.forward(x_BTC), pass), dropout);
+        return x_BTC + this.Drop(mlp.forward(ln_2.forward(x_BTC), pass.Compute), dropout);
     }
 }
 
@@ -220,13 +207,11 @@ internal sealed class Gpt3SelfAttention : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, DecoderPass pass)
     {
-        Tensor Split(Linear to) => Attention.Split(Projection.OutIn(x_BTC, to.weight!, to.bias, compute), config.NumHeads);
+        Tensor Split(Linear to) => Attention.Split(Projection.OutIn(x_BTC, to.weight!, to.bias, pass.Compute), config.NumHeads);
         var (q, k, v) = (Split(q_proj), Split(k_proj), Split(v_proj));
-        if (cache is not null) (k, v) = cache.Append(layer, k, v);
-        var y_BHTd = Attention.ScaledDotProduct(q, k, v, mask, 1, training ? config.AttentionDropout : 0, sink is null ? null : probs => sink.Attention(layer, probs), window);
-        return Projection.OutIn(Attention.Merge(y_BHTd), out_proj.weight!, out_proj.bias, compute);
+        return Projection.OutIn(pass.Attend(layer, q, k, v, 1, training ? config.AttentionDropout : 0, window), out_proj.weight!, out_proj.bias, pass.Compute);
     }
 }
 

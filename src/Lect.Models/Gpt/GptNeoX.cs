@@ -102,12 +102,7 @@ public sealed class GptNeoX : CausalLanguageModel
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("attention.dense.weight", StringComparison.Ordinal) || key.EndsWith("dense_4h_to_h.weight", StringComparison.Ordinal);
 
-    /// <inheritdoc/>
-    public override Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null)
-    {
-        using var scope = NewDisposeScope();
-        return gpt_neox.forward(ids_BT, real_BS, positions_BT, cache, sink, Compute).MoveToOuterDisposeScope();
-    }
+    private protected override Tensor Forward(DecoderPass pass) => gpt_neox.forward(pass);
 }
 
 /// <summary>The decoder without a head.</summary>
@@ -129,20 +124,17 @@ internal sealed class GptNeoXModel : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor ids_BT, Tensor? real_BS, Tensor? positions_BT, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(DecoderPass pass)
     {
-        var (past, queries) = (cache?.Length ?? 0, ids_BT.shape[1]);
-        var turn = rotary.At(positions_BT ?? arange(past, past + queries, device: ids_BT.device).unsqueeze(0));
-        var mask_BHTS = real_BS is null ? null : Masks.CausalAndReal(real_BS, queries);
-        var x_BTC = this.Drop(EmbeddingLookup.Of(embed_in.weight!, ids_BT), config.HiddenDropout);
+        var turn = rotary.At(pass.Positions);
+        var x_BTC = this.Drop(EmbeddingLookup.Of(embed_in.weight!, pass.Ids), config.HiddenDropout);
         for (var layer = 0; layer < layers.Count; layer++)
         {
-            sink?.Hidden(layer, x_BTC);
-            x_BTC = layers[layer].forward(x_BTC, turn, mask_BHTS, cache, sink, compute);
+            pass.Tell(layer, x_BTC);
+            x_BTC = layers[layer].forward(x_BTC, turn, pass);
         }
-        cache?.Advance(queries);
         x_BTC = final_layer_norm.forward(x_BTC);
-        sink?.Hidden(layers.Count, x_BTC);
+        pass.Tell(layers.Count, x_BTC);
         return x_BTC;
     }
 }
@@ -159,14 +151,14 @@ internal sealed class GptNeoXLayer : nn.Module
     {
         this.config = config;
         (input_layernorm, post_attention_layernorm) = (nn.LayerNorm(config.HiddenSize, config.LayerNormEps, device: device), nn.LayerNorm(config.HiddenSize, config.LayerNormEps, device: device));
-        (attention, mlp) = (new(config, layer, device), new(config, device));
+        (attention, mlp) = (new(config, layer, device), new(config.HiddenSize, config.IntermediateSize, hasBias: true, config.HiddenAct, device));
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
-        var attended_BTC = x_BTC + this.Drop(attention.forward(input_layernorm.forward(x_BTC), turn, mask, cache, sink, compute), config.HiddenDropout);
-        return attended_BTC + this.Drop(mlp.forward(post_attention_layernorm.forward(config.UseParallelResidual ? x_BTC : attended_BTC), compute), config.HiddenDropout);
+        var attended_BTC = x_BTC + this.Drop(attention.forward(input_layernorm.forward(x_BTC), turn, pass), config.HiddenDropout);
+        return attended_BTC + this.Drop(mlp.forward(post_attention_layernorm.forward(config.UseParallelResidual ? x_BTC : attended_BTC), pass.Compute), config.HiddenDropout);
     }
 }
 
@@ -184,27 +176,25 @@ internal sealed class GptNeoXAttention : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
         var heads = config.NumAttentionHeads;
-        var qkv_BTH3d = Projection.OutIn(x_BTC, query_key_value.weight!, query_key_value.bias, compute).view(x_BTC.shape[0], x_BTC.shape[1], heads, 3, config.Head);
+        var qkv_BTH3d = Projection.OutIn(x_BTC, query_key_value.weight!, query_key_value.bias, pass.Compute).view(x_BTC.shape[0], x_BTC.shape[1], heads, 3, config.Head);
         var (q, k, v) = (Rotary.Heads(qkv_BTH3d.select(3, 0), heads, turn), Rotary.Heads(qkv_BTH3d.select(3, 1), heads, turn), qkv_BTH3d.select(3, 2).transpose(1, 2));
-        if (cache is not null) (k, v) = cache.Append(layer, k, v);
-        var y_BHTd = Attention.ScaledDotProduct(q, k, v, mask, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0, sink is null ? null : probs => sink.Attention(layer, probs));
-        return Projection.OutIn(Attention.Merge(y_BHTd), dense.weight!, dense.bias, compute);
+        return Projection.OutIn(pass.Attend(layer, q, k, v, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0), dense.weight!, dense.bias, pass.Compute);
     }
 }
 
-/// <summary>Two projections with a non-linearity between them.</summary>
+/// <summary>Two projections with a non-linearity between them; Falcon's too.</summary>
 internal sealed class GptNeoXMlp : nn.Module
 {
     private readonly Linear dense_h_to_4h, dense_4h_to_h;
     private readonly Func<Tensor, Tensor> activation;
 
-    public GptNeoXMlp(GptNeoXConfig config, Device device) : base("GPTNeoXMLP")
+    public GptNeoXMlp(int width, int inner, bool hasBias, string activation, Device device) : base("GPTNeoXMLP")
     {
-        (dense_h_to_4h, dense_4h_to_h) = (nn.Linear(config.HiddenSize, config.IntermediateSize, device: device), nn.Linear(config.IntermediateSize, config.HiddenSize, device: device));
-        activation = Activations.Of(config.HiddenAct)!;
+        (dense_h_to_4h, dense_4h_to_h) = (nn.Linear(width, inner, hasBias, device), nn.Linear(inner, width, hasBias, device));
+        this.activation = Activations.Of(activation)!;
         RegisterComponents();
     }
 

@@ -53,6 +53,9 @@ public record LlamaConfig
     internal int KeyHeads => NumKeyValueHeads ?? NumAttentionHeads;
     internal int Head => HeadDim ?? HiddenSize / NumAttentionHeads;
 
+    /// <summary>F of a new model where it is not given: two thirds of 4 C, rounded up to a multiple of 32 (section 2.2).</summary>
+    internal static int InnerOf(int width) => ((8 * width / 3) + 31) / 32 * 32;
+
     /// <summary>config.json's <c>model_type</c>.</summary>
     internal virtual string ModelType => "llama";
     /// <summary>Hugging Face's class.</summary>
@@ -133,12 +136,7 @@ public sealed class Llama : CausalLanguageModel
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("o_proj.weight", StringComparison.Ordinal) || key.EndsWith("down_proj.weight", StringComparison.Ordinal);
 
-    /// <inheritdoc/>
-    public override Tensor Hidden(Tensor ids_BT, Tensor? real_BS = null, Tensor? positions_BT = null, KvCache? cache = null, IActivationSink? sink = null)
-    {
-        using var scope = NewDisposeScope();
-        return model.forward(ids_BT, real_BS, positions_BT, cache, sink, Compute).MoveToOuterDisposeScope();
-    }
+    private protected override Tensor Forward(DecoderPass pass) => model.forward(pass);
 }
 
 /// <summary>The decoder without a head.</summary>
@@ -160,22 +158,17 @@ internal sealed class LlamaModel : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor ids_BT, Tensor? real_BS, Tensor? positions_BT, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(DecoderPass pass)
     {
-        var (past, queries) = (cache?.Length ?? 0, ids_BT.shape[1]);
-        var turn = rotary.At(positions_BT ?? arange(past, past + queries, device: ids_BT.device).unsqueeze(0));
-        Tensor? Mask(long? window) => real_BS is null ? null : Masks.CausalAndReal(real_BS, queries, window);
-        var (mask, window) = (Mask(null), Enumerable.Range(0, layers.Count).Select(config.WindowOf).FirstOrDefault(w => w is not null));
-        var windowMask = window is null ? null : Mask(window);
-        var x_BTC = EmbeddingLookup.Of(embed_tokens.weight!, ids_BT, config.PadTokenId ?? -1);
+        var turn = rotary.At(pass.Positions);
+        var x_BTC = EmbeddingLookup.Of(embed_tokens.weight!, pass.Ids, config.PadTokenId ?? -1);
         for (var layer = 0; layer < layers.Count; layer++)
         {
-            sink?.Hidden(layer, x_BTC);
-            x_BTC = layers[layer].forward(x_BTC, turn, config.WindowOf(layer) is null ? mask : windowMask, cache, sink, compute);
+            pass.Tell(layer, x_BTC);
+            x_BTC = layers[layer].forward(x_BTC, turn, pass);
         }
-        cache?.Advance(queries);
         x_BTC = norm.forward(x_BTC);
-        sink?.Hidden(layers.Count, x_BTC);
+        pass.Tell(layers.Count, x_BTC);
         return x_BTC;
     }
 }
@@ -194,10 +187,10 @@ internal sealed class LlamaDecoderLayer : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
-        x_BTC = x_BTC + self_attn.forward(input_layernorm.forward(x_BTC, compute), turn, mask, cache, sink, compute);
-        return x_BTC + mlp.forward(post_attention_layernorm.forward(x_BTC, compute), compute);
+        x_BTC = x_BTC + self_attn.forward(input_layernorm.forward(x_BTC, pass.Compute), turn, pass);
+        return x_BTC + mlp.forward(post_attention_layernorm.forward(x_BTC, pass.Compute), pass.Compute);
     }
 }
 
@@ -219,18 +212,16 @@ internal sealed class LlamaAttention : nn.Module
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, Tensor? mask, KvCache? cache, IActivationSink? sink, ComputeType compute)
+    public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
-        Tensor Project(Linear to) => Projection.OutIn(x_BTC, to.weight!, to.bias, compute);
+        Tensor Project(Linear to) => Projection.OutIn(x_BTC, to.weight!, to.bias, pass.Compute);
         Tensor Turned(Linear to, RmsNorm? norm, int heads)
         {
             var y_BTHd = Project(to).view(x_BTC.shape[0], x_BTC.shape[1], heads, config.Head);
             return Rotary.Heads(norm?.forward(y_BTHd) ?? y_BTHd, heads, turn);
         }
         var (q, k, v) = (Turned(q_proj, q_norm, config.NumAttentionHeads), Turned(k_proj, k_norm, config.KeyHeads), Attention.Split(Project(v_proj), config.KeyHeads));
-        if (cache is not null) (k, v) = cache.Append(layer, k, v);
-        var y_BHTd = Attention.ScaledDotProduct(q, k, v, mask, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0, sink is null ? null : probs => sink.Attention(layer, probs), config.WindowOf(layer));
-        return Projection.OutIn(Attention.Merge(y_BHTd), o_proj.weight!, o_proj.bias, compute);
+        return Projection.OutIn(pass.Attend(layer, q, k, v, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0, config.WindowOf(layer)), o_proj.weight!, o_proj.bias, pass.Compute);
     }
 }
 

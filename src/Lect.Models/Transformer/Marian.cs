@@ -322,13 +322,12 @@ public sealed class Marian : EncoderDecoder
 
         public (Tensor K, Tensor V) KeysValues(Tensor x_BSC, ComputeType compute) => (Split(x_BSC, k_proj, compute), Split(x_BSC, v_proj, compute));
 
-        // [B, T, C] to [B, H, T, d].
-        private Tensor Split(Tensor x, Linear projection, ComputeType compute) => Projection.OutIn(x, projection.weight!, projection.bias, compute).view(x.shape[0], x.shape[1], heads, config.DModel / heads).transpose(1, 2);
+        private Tensor Split(Tensor x, Linear projection, ComputeType compute) => Attention.Split(Projection.OutIn(x, projection.weight!, projection.bias, compute), heads);
 
         public Tensor Attend(Tensor x_BTC, Tensor k, Tensor v, Tensor? mask, Action<Tensor>? watch, ComputeType compute)
         {
             var y_BHTd = Attention.ScaledDotProduct(Split(x_BTC, q_proj, compute), k, v, mask, 1 / Math.Sqrt(config.DModel / heads), training ? config.AttentionDropout : 0, watch);
-            return Projection.OutIn(y_BHTd.transpose(1, 2).reshape(x_BTC.shape), out_proj.weight!, out_proj.bias, compute).to(ScalarType.Float32);
+            return Projection.OutIn(Attention.Merge(y_BHTd), out_proj.weight!, out_proj.bias, compute).to(ScalarType.Float32);
         }
     }
 }

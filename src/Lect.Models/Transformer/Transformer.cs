@@ -348,6 +348,6 @@ internal sealed class MultiHeadAttention : nn.Module
     public Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask, Action<Tensor>? watch, ComputeType compute)
     {
         var y_BHTd = Attention.ScaledDotProduct(q, k, v, mask, 1 / Math.Sqrt(width / heads), 0, watch);
-        return Projection.OutIn(y_BHTd.transpose(1, 2).reshape(q.shape[0], q.shape[2], width), out_proj.weight!, out_proj.bias, compute).to(ScalarType.Float32);
+        return Projection.OutIn(Attention.Merge(y_BHTd), out_proj.weight!, out_proj.bias, compute).to(ScalarType.Float32);
     }
 }

@@ -1,8 +1,15 @@
 namespace Lect.Text;
 
-/// <summary>How two lists of numbers go together; NaN where one of them does not vary (as scipy).</summary>
+/// <summary>How two lists of numbers go together; NaN where one of them does not vary (as scipy). And how one varies.</summary>
 public static class Correlations
 {
+    /// <summary>Standard deviation of a sample, with n - 1; 0 of one value.</summary>
+    internal static double Deviation(IReadOnlyList<double> values)
+    {
+        var mean = values.Average();
+        return values.Count < 2 ? 0 : Math.Sqrt(values.Sum(v => (v - mean) * (v - mean)) / (values.Count - 1));
+    }
+
     /// <summary>Pearson's r.</summary>
     public static double Pearson(IReadOnlyList<double> x, IReadOnlyList<double> y)
     {

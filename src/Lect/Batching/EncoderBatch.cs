@@ -66,12 +66,15 @@ internal sealed class EncoderBatch
         return model.Hidden(Tensors(model.HeadWeight.device).Ids).MoveToOuterDisposeScope();
     }
 
-    /// <summary>What a classifier says of each row, [B, labels]; the caller owns it.</summary>
-    public Tensor Scores(ISequenceClassifier model)
+    /// <summary>What a classifier, encoder or decoder, says of each row, [B, labels]; the caller owns it.</summary>
+    /// <exception cref="InvalidDataException">A row that it cannot read.</exception>
+    public static Tensor Scores(ISequenceClassifier model, IReadOnlyList<EncoderRow> rows)
     {
+        var encoder = model as EncoderModel;
+        foreach (var row in rows) row.Check(model, encoder?.TypeCount ?? 0);
         using var scope = NewDisposeScope();
-        var (ids_BT, real_BT, types_BT) = Tensors(((nn.Module)model).parameters().First().device);
-        return model.Scores(ids_BT, real_BT, model is EncoderModel { TypeCount: > 1 } ? types_BT : null).MoveToOuterDisposeScope();
+        var (ids_BT, real_BT, types_BT) = new EncoderBatch(rows, encoder?.PadId ?? 0).Tensors(((nn.Module)model).parameters().First().device);
+        return model.Scores(ids_BT, real_BT, encoder?.TypeCount > 1 ? types_BT : null).MoveToOuterDisposeScope();
     }
 
     private (Tensor Ids, Tensor Real, Tensor Types) Tensors(Device device)

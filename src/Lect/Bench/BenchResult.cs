@@ -29,7 +29,7 @@ public sealed record BenchShape
     internal Lect.Models.Gpt2Config Model(int positions) => new() { NLayer = Layers, NHead = Heads, NEmbd = Width, VocabSize = Vocab, NPositions = positions, ResidPdrop = 0, EmbdPdrop = 0, AttnPdrop = 0, BosTokenId = null, EosTokenId = null };
 
     /// <summary>A Llama of that shape: as many parameters a layer as GPT-2's, tied embeddings.</summary>
-    internal LlamaConfig Llama(int positions) => new() { NumHiddenLayers = Layers, NumAttentionHeads = Heads, HiddenSize = Width, IntermediateSize = ((8 * Width / 3) + 31) / 32 * 32, VocabSize = Vocab, MaxPositionEmbeddings = positions, TieWordEmbeddings = true, BosTokenId = null, EosTokenId = null };
+    internal LlamaConfig Llama(int positions) => new() { NumHiddenLayers = Layers, NumAttentionHeads = Heads, HiddenSize = Width, IntermediateSize = LlamaConfig.InnerOf(Width), VocabSize = Vocab, MaxPositionEmbeddings = positions, TieWordEmbeddings = true, BosTokenId = null, EosTokenId = null };
 
     /// <summary>As benchmarks print it.</summary>
     public JsonObject ToJson() => new() { ["layers"] = Layers, ["heads"] = Heads, ["width"] = Width, ["vocab"] = Vocab, ["batch"] = Batch, ["seq"] = Seq, ["dtype"] = Dtype, ["threads"] = Threads };

@@ -158,11 +158,9 @@ public sealed class ChoiceModel : IDisposable
     public double[] Choose(IReadOnlyList<EncoderRow> choices)
     {
         if (choices.Count < 2) throw new InvalidDataException($"Found {choices.Count} choices. Expected at least two.");
-        var encoder = Model as EncoderModel;
-        foreach (var row in choices) row.Check(Model, encoder?.TypeCount ?? 0);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        return EncoderTool.Numbers(new EncoderBatch(choices, encoder?.PadId ?? 0).Scores(Model).flatten().softmax(0));
+        return EncoderTool.Numbers(EncoderBatch.Scores(Model, choices).flatten().softmax(0));
     }
 
     /// <inheritdoc/>

@@ -270,8 +270,8 @@ public static class Finetune
         }
         var summary = all[0].Keys.Where(k => all.TrueForAll(a => a.ContainsKey(k))).Select(k =>
         {
-            var mean = all.Average(a => a[k]);
-            return (Name: k, Mean: mean, Deviation: all.Count < 2 ? 0 : Math.Sqrt(all.Sum(a => (a[k] - mean) * (a[k] - mean)) / (all.Count - 1)));
+            var each = all.ConvertAll(a => a[k]);
+            return (Name: k, Mean: each.Average(), Deviation: Correlations.Deviation(each));
         }).ToList();
         ModelFolder.WriteText(Path.Combine(folder, "seeds.json"), new JsonObject(summary.Select(f => KeyValuePair.Create(f.Name, (JsonNode?)new JsonObject { ["mean"] = f.Mean, ["deviation"] = f.Deviation, ["each"] = new JsonArray([.. all.Select(a => (JsonNode)a[f.Name])]) }))).ToJsonString(new() { WriteIndented = true }) + "\n");
         return summary;

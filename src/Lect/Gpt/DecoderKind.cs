@@ -37,7 +37,7 @@ internal sealed record DecoderKind(string Name, string ModelType, Type Config, s
         json[Positions] ??= positions;
         foreach (var key in (string[])["bos_token_id", "eos_token_id"]) json[key] ??= endOfText;
         if (ModelType is "gpt2" or "openai-gpt" or "gpt_neo" or "falcon" || Whole(json["hidden_size"]) is not { } width) return json;
-        json["intermediate_size"] ??= ModelType == "gpt_neox" ? 4 * width : ((8 * width / 3) + 31) / 32 * 32;   // Llama, section 2.2
+        json["intermediate_size"] ??= ModelType == "gpt_neox" ? 4 * width : LlamaConfig.InnerOf(width);
         if (ModelType == "gpt_neox") return json;
         json["num_key_value_heads"] ??= json["num_attention_heads"]?.DeepClone();
         if (Whole(json["num_attention_heads"]) is > 0 and var heads) json["head_dim"] ??= width / heads;

@@ -1,6 +1,7 @@
 // The decoder's history as one experiment: every architecture on the same data with the same budget.
 using System.Text.Json.Nodes;
 using Lect.Models;
+using Lect.Text;
 
 namespace Lect;
 
@@ -24,10 +25,7 @@ public sealed record EvolutionRuns(string Name, long Parameters, IReadOnlyList<I
     public double HalfInterval(Index at)
     {
         if (Curves.Count < 2) return double.NaN;
-        var losses = Curves.Select(c => c[at].Loss).ToList();
-        var mean = losses.Average();
-        var deviation = Math.Sqrt(losses.Sum(l => (l - mean) * (l - mean)) / (losses.Count - 1));
-        return s_student[Math.Min(losses.Count - 2, s_student.Length - 1)] * deviation / Math.Sqrt(losses.Count);
+        return s_student[Math.Min(Curves.Count - 2, s_student.Length - 1)] * Correlations.Deviation([.. Curves.Select(c => c[at].Loss)]) / Math.Sqrt(Curves.Count);
     }
 
     // The 97.5 % points of Student's t for 1, 2, … degrees of freedom.
@@ -66,7 +64,7 @@ public static class Evolution
                 if (data is not null && !RunFolder.IsAt(run)) config = config with { Data = new() { Path = data }, Tokenizer = new() { Path = Path.Combine(folder, $"{Path.GetFileNameWithoutExtension(presets[0])}-1") } };
                 note?.Invoke($"{name}, seed {seed} of {seeds}");
                 PretrainGpt.Run(config, run, report, note, stop);
-                data ??= config.Data.Path is { } path && Lect.Text.TokenFolder.IsAt(path) ? path : Path.Combine(run, "data");
+                data ??= config.Data.Path is { } path && TokenFolder.IsAt(path) ? path : Path.Combine(run, "data");
                 curves.Add(Curve(run));
             }
             all.Add(new(name, ModelSummary.Of(Path.Combine(folder, $"{name}-1")).Parameters, curves));
