@@ -1,12 +1,15 @@
 using System.Text.Json.Nodes;
 using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Lect.Models;
 
-/// <summary>A decoder: token ids to the distribution of the next one. It knows ids, never words.</summary>
-public abstract class CausalLanguageModel(string name) : nn.Module(name)
+/// <summary>A decoder: token ids to the distribution of the next one, or with another head to scores of the whole text. It knows ids, never words.</summary>
+public abstract class CausalLanguageModel(string name) : nn.Module(name), ISequenceClassifier
 {
+    private protected Linear? score;
+
     /// <summary>V.</summary>
     public abstract long VocabularySize { get; }
 
@@ -51,12 +54,31 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name)
     /// <summary>Whether a weight is that of a projection whose result is added to the stream.</summary>
     private protected abstract bool IsResidual(string key);
 
+    /// <summary>Gives the model a score for each of its configuration's labels in place of the language model's head (Hugging Face's …ForSequenceClassification).</summary>
+    private protected void AddScore(long width, Device device) => score = nn.Linear(width, Labels.Count, hasBias: false, device: device);
+
+    /// <summary>The labels that it scores, where it does (config.json's id2label).</summary>
+    public IReadOnlyList<string> Labels => ModelConfig.LabelsOf(ConfigJson);
+
+    /// <summary>Scores of final activations, [..., C] to [..., labels] fp32.</summary>
+    /// <exception cref="InvalidOperationException">It is a language model.</exception>
+    public virtual Tensor ScoresOf(Tensor hidden) => score?.forward(hidden) ?? throw new InvalidOperationException($"{GetName()} has no scores.");
+
+    /// <summary>Scores of each row, read at its last real token.</summary>
+    /// <inheritdoc/>
+    public Tensor Scores(Tensor ids_BT, Tensor? real_BT = null, Tensor? types_BT = null)
+    {
+        using var scope = NewDisposeScope();
+        var hidden_BTC = Hidden(ids_BT, real_BT, real_BT is null ? null : Masks.Positions(real_BT));
+        return ScoresOf(hidden_BTC[arange(ids_BT.shape[0]), Masks.Last(ids_BT, real_BT)]).MoveToOuterDisposeScope();
+    }
+
     /// <summary>The precision of matrix products; fp32 unless set. Parameters stay fp32.</summary>
     public ComputeType Compute { get; set; }
 
     /// <summary>Final activations, after the last norm.</summary>
     /// <param name="ids_BT">Token ids, int64 [B, T].</param>
-    /// <param name="real_BS">1 = real, 0 = padding, int64 [B, S] over all positions seen; null: all real.</param>
+    /// <param name="real_BS">1 = real, 0 = padding, int64 [B, S] over all positions seen; null: all real. Where rows hold several documents that are not to see each other: the number of each token's document, from 1.</param>
     /// <param name="positions_BT">Position of each token; null: counted from 0, or from the cache's length.</param>
     /// <param name="cache">Keys and values of earlier positions, which these are added to.</param>
     /// <param name="sink">Watches the pass.</param>

@@ -47,7 +47,7 @@ internal sealed class HuggingFaceFixture(string name)
     {
         Tensor ids = Tensors.Load(batch + "input_ids"), labels = Tensors.Load(batch + "labels"), at = Tensors.Load(batch + "mc_token_ids").flatten(), next = Next(labels);
         var hidden_RTC = model.Hidden(Rows(ids));
-        var scores = model.TaskScores(hidden_RTC[arange(at.shape[0]), at]).view(ids.shape[0], -1);
+        var scores = model.ScoresOf(hidden_RTC[arange(at.shape[0]), at]).view(ids.shape[0], -1);
         return (scores, nn.functional.cross_entropy(scores, Tensors.Load(batch + "mc_labels")) + model.LossOf(hidden_RTC, Rows(next), 0.5 / next.ne(-100).sum().item<long>()));
     }
 

@@ -13,11 +13,15 @@ internal static class Masks
         return window < keys ? mask.triu(keys - queries - window.Value + 1) : mask;
     }
 
-    /// <summary>[B, 1, T, S]: causal, and only keys that are real.</summary>
-    /// <param name="real_BS">1 = real, 0 = padding.</param>
+    /// <summary>[B, 1, T, S]: causal, and only keys that are real; of rows that hold several documents, only the query's own.</summary>
+    /// <param name="real_BS">1 = real, 0 = padding; or the number of the document, from 1.</param>
     /// <param name="queries">T.</param>
     /// <param name="window">As in <see cref="Causal"/>.</param>
-    public static Tensor CausalAndReal(Tensor real_BS, long queries, long? window = null) => Causal(queries, real_BS.shape[1], real_BS.device, window).logical_and(real_BS.to(ScalarType.Bool).unsqueeze(1).unsqueeze(1));
+    public static Tensor CausalAndReal(Tensor real_BS, long queries, long? window = null)
+    {
+        var mask_B1TS = Causal(queries, real_BS.shape[1], real_BS.device, window).logical_and(real_BS.ne(0).unsqueeze(1).unsqueeze(1));
+        return real_BS.max().item<long>() <= 1 ? mask_B1TS : mask_B1TS.logical_and(real_BS.narrow(1, real_BS.shape[1] - queries, queries).unsqueeze(2).eq(real_BS.unsqueeze(1)).unsqueeze(1));
+    }
 
     /// <summary>Positions of left- or right-padded rows: the running count of real tokens - 1, 0 at padding in front.</summary>
     public static Tensor Positions(Tensor real_BS) => (real_BS.to(ScalarType.Int64).cumsum(1) - 1).clamp_min(0);

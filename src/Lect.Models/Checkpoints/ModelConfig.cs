@@ -29,9 +29,11 @@ internal static class ModelConfig
         catch (JsonException e) { throw new InvalidDataException($"{source}: the value of {e.Path} cannot be read: {e.Message}", e); }
     }
 
+    public static JsonObject Write<T>(T config) => JsonSerializer.SerializeToNode<object>(config!, s_options)!.AsObject();
+
     public static JsonObject Write<T>(T config, string modelType, string architecture)
     {
-        var json = JsonSerializer.SerializeToNode<object>(config!, s_options)!.AsObject();
+        var json = Write(config);
         foreach (var part in json.Select(p => p.Value).OfType<JsonObject>())   // what is not set within a part is not written
             foreach (var key in part.Where(p => p.Value is null).Select(p => p.Key).ToList()) part.Remove(key);
         json["model_type"] = modelType;

@@ -15,32 +15,30 @@ public static class ModelFolder
     /// <exception cref="InvalidDataException">An architecture that this version does not know, or values it cannot honour.</exception>
     public static CausalLanguageModel Create(JsonObject config, Device? device = null, string source = "config.json")
     {
-        TorchNative.Load();
         if (VerbOf(config) is { } verb) throw new InvalidDataException($"{source}: found a {Architecture(config)}. Expected a decoder that continues texts; this one is for '{verb}'.");
-        return TypeOf(config) switch
-        {
-            "openai-gpt" => new Gpt1(ModelConfig.Bind<Gpt1Config>(config, source), device: device),
-            "gpt2" => new Gpt2(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), source), device),
-            "gpt_neo" => new Gpt3(ModelConfig.Bind<Gpt3Config>(config, source), device),
-            "gpt_neox" => new GptNeoX(ModelConfig.Bind<GptNeoXConfig>(RotaryConfig.Normalized(config, partly: 0.25), source), device),
-            "falcon" => new Falcon(ModelConfig.Bind<FalconConfig>(RotaryConfig.Normalized(config), source), device),
-            "llama" => new Llama(ModelConfig.Bind<LlamaConfig>(RotaryConfig.Normalized(config), source), device),
-            "mistral" => new Llama(ModelConfig.Bind<MistralConfig>(RotaryConfig.Normalized(config), source), device),
-            "qwen2" => new Llama(ModelConfig.Bind<Qwen2Config>(RotaryConfig.Normalized(config), source), device),
-            "qwen3" => new Llama(ModelConfig.Bind<Qwen3Config>(RotaryConfig.Normalized(config), source), device),
-            var other => throw Unknown(other, source),
-        };
+        return CreateDecoder(config, device, source);
     }
 
     /// <summary>A decoder of a configuration with whatever head it has, without weights.</summary>
     /// <inheritdoc cref="Create"/>
-    public static nn.Module CreateDecoder(JsonObject config, Device? device = null, string source = "config.json") => (TypeOf(config), Architecture(config)) switch
+    public static CausalLanguageModel CreateDecoder(JsonObject config, Device? device = null, string source = "config.json")
     {
-        ("openai-gpt", "OpenAIGPTForSequenceClassification") => new Gpt1(ModelConfig.Bind<Gpt1Config>(config, source), Gpt1Head.Classification, device),
-        ("openai-gpt", "OpenAIGPTDoubleHeadsModel") => new Gpt1(ModelConfig.Bind<Gpt1Config>(config, source), Gpt1Head.MultipleChoice, device),
-        ("gpt2", "GPT2ForSequenceClassification") => new Gpt2Classifier(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), source), device),
-        _ => Create(config, device, source),
-    };
+        TorchNative.Load();
+        var isClassifier = HeadOf(config) == EncoderHead.ForSequenceClassification;
+        return TypeOf(config) switch
+        {
+            "openai-gpt" => new Gpt1(ModelConfig.Bind<Gpt1Config>(config, source), isClassifier ? Gpt1Head.Classification : Architecture(config) == Gpt1.ClassOf(Gpt1Head.MultipleChoice) ? Gpt1Head.MultipleChoice : Gpt1Head.LanguageModel, device),
+            "gpt2" => new Gpt2(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), source), device, isClassifier),
+            "gpt_neo" => new Gpt3(ModelConfig.Bind<Gpt3Config>(config, source), device, isClassifier),
+            "gpt_neox" => new GptNeoX(ModelConfig.Bind<GptNeoXConfig>(RotaryConfig.Normalized(config, partly: 0.25), source), device, isClassifier),
+            "falcon" => new Falcon(ModelConfig.Bind<FalconConfig>(RotaryConfig.Normalized(config), source), device, isClassifier),
+            "llama" => new Llama(ModelConfig.Bind<LlamaConfig>(RotaryConfig.Normalized(config), source), device, isClassifier),
+            "mistral" => new Llama(ModelConfig.Bind<MistralConfig>(RotaryConfig.Normalized(config), source), device, isClassifier),
+            "qwen2" => new Llama(ModelConfig.Bind<Qwen2Config>(RotaryConfig.Normalized(config), source), device, isClassifier),
+            "qwen3" => new Llama(ModelConfig.Bind<Qwen3Config>(RotaryConfig.Normalized(config), source), device, isClassifier),
+            var other => throw Unknown(other, source),
+        };
+    }
 
     // A type that is no text is none that is known.
     private static string? TypeOf(JsonObject config) => config["model_type"] is JsonValue value && value.GetValueKind() == System.Text.Json.JsonValueKind.String ? (string)value! : config["model_type"]?.ToJsonString();
@@ -94,12 +92,7 @@ public static class ModelFolder
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
         if (HeadOf(config) != EncoderHead.ForSequenceClassification) throw Misfit(config, path, "a model for sequence classification");
-        return TypeOf(config) switch
-        {
-            "gpt2" => Filled(new Gpt2Classifier(ModelConfig.Bind<Gpt2Config>(Gpt2Keys(config), path), device), folder),
-            "openai-gpt" => Filled(new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), Gpt1Head.Classification, device), folder),
-            _ => LoadEncoder(folder, device),
-        };
+        return Decoders.Contains(TypeOf(config)) ? Filled(CreateDecoder(config, device, path), folder) : LoadEncoder(folder, device);
     }
 
     /// <summary>Opens a folder with a model that scores continuations.</summary>

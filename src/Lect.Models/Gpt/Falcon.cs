@@ -90,11 +90,13 @@ public sealed class Falcon : CausalLanguageModel
     /// <summary>A model with new weights, all zero until <see cref="CausalLanguageModel.Initialize"/> or a checkpoint fills them.</summary>
     /// <param name="config">Sizes.</param>
     /// <param name="device">Where; <c>torch.META</c> to count parameters without allocating them.</param>
-    public Falcon(FalconConfig config, Device? device = null) : base("FalconForCausalLM")
+    /// <param name="isClassifier">A score a label instead of the language model.</param>
+    public Falcon(FalconConfig config, Device? device = null, bool isClassifier = false) : base(isClassifier ? "FalconForSequenceClassification" : "FalconForCausalLM")
     {
         Config = config.Validate();
         transformer = new(config, device ?? CPU);
-        if (!config.TieWordEmbeddings) lm_head = nn.Linear(config.HiddenSize, config.VocabSize, hasBias: false, device: device ?? CPU);
+        if (isClassifier) AddScore(config.HiddenSize, device ?? CPU);
+        else if (!config.TieWordEmbeddings) lm_head = nn.Linear(config.HiddenSize, config.VocabSize, hasBias: false, device: device ?? CPU);
         RegisterComponents();
         this.OwnParameters();
     }
@@ -114,7 +116,7 @@ public sealed class Falcon : CausalLanguageModel
     /// <inheritdoc/>
     public override Tensor HeadWeight => lm_head?.weight ?? transformer.word_embeddings.weight!;
     /// <inheritdoc/>
-    public override JsonObject ConfigJson => ModelConfig.Write(Config, "falcon", "FalconForCausalLM");
+    public override JsonObject ConfigJson => ModelConfig.Write(Config, "falcon", GetName());
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("self_attention.dense.weight", StringComparison.Ordinal) || key.EndsWith("dense_4h_to_h.weight", StringComparison.Ordinal);
 
@@ -183,24 +185,24 @@ internal sealed class FalconDecoderLayer : nn.Module
 /// <summary>Self-attention; the fused projection holds, group by group, the queries, then their key and value (7B: one group; without sharing: each head is one).</summary>
 internal sealed class FalconAttention : nn.Module
 {
-    private readonly Linear query_key_value, dense;
+    private readonly Dense query_key_value, dense;
     private readonly FalconConfig config;
     private readonly int layer;
 
     public FalconAttention(FalconConfig config, int layer, Device device) : base("FalconAttention")
     {
         (this.config, this.layer) = (config, layer);
-        query_key_value = nn.Linear(config.HiddenSize, (config.NumAttentionHeads + 2 * config.KeyHeads) * config.Head, config.Bias, device);
-        dense = nn.Linear(config.HiddenSize, config.HiddenSize, config.Bias, device);
+        query_key_value = new(config.HiddenSize, (config.NumAttentionHeads + 2 * config.KeyHeads) * config.Head, config.Bias, device);
+        dense = new(config.HiddenSize, config.HiddenSize, config.Bias, device);
         RegisterComponents();
     }
 
     public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
         var (b, t, groups, shared) = (x_BTC.shape[0], x_BTC.shape[1], config.KeyHeads, config.NumAttentionHeads / config.KeyHeads);
-        var qkv = Projection.OutIn(x_BTC, query_key_value.weight!, query_key_value.bias, pass.Compute).view(b, t, groups, shared + 2, config.Head);
+        var qkv = query_key_value.forward(x_BTC, pass.Compute).view(b, t, groups, shared + 2, config.Head);
         var q = Rotary.Heads(qkv.narrow(3, 0, shared).reshape(b, t, config.NumAttentionHeads, config.Head), config.NumAttentionHeads, turn);
         var (k, v) = (Rotary.Heads(qkv.select(3, shared), groups, turn), qkv.select(3, shared + 1).transpose(1, 2));
-        return Projection.OutIn(pass.Attend(layer, q, k, v, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0), dense.weight!, dense.bias, pass.Compute);
+        return dense.forward(pass.Attend(layer, q, k, v, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0), pass.Compute);
     }
 }

@@ -82,10 +82,9 @@ public enum Gpt1Head
 }
 
 /// <summary>GPT-1 with its language model, and for fine-tuning a second head at the last token.</summary>
-public sealed class Gpt1 : CausalLanguageModel, ISequenceClassifier
+public sealed class Gpt1 : CausalLanguageModel
 {
     private readonly Gpt1Model transformer;
-    private readonly Linear? score;
     private readonly Gpt1Summary? multiple_choice_head;
 
     /// <summary>A model with new weights, all zero until <see cref="CausalLanguageModel.Initialize"/> or a checkpoint fills them.</summary>
@@ -96,7 +95,7 @@ public sealed class Gpt1 : CausalLanguageModel, ISequenceClassifier
     {
         (Config, Task) = (config.Validate(), head);
         transformer = new(config, device ?? CPU);
-        if (head == Gpt1Head.Classification) score = nn.Linear(config.NEmbd, Labels.Count, hasBias: false, device: device ?? CPU);
+        if (head == Gpt1Head.Classification) AddScore(config.NEmbd, device ?? CPU);
         if (head == Gpt1Head.MultipleChoice) multiple_choice_head = new(config, device ?? CPU);
         RegisterComponents();
         this.OwnParameters();
@@ -120,8 +119,6 @@ public sealed class Gpt1 : CausalLanguageModel, ISequenceClassifier
     public override Tensor HeadWeight => transformer.tokens_embed.weight!;
     /// <inheritdoc/>
     public override JsonObject ConfigJson => ModelConfig.Write(Config, "openai-gpt", ClassOf(Task));
-    /// <inheritdoc/>
-    public IReadOnlyList<string> Labels => ModelConfig.LabelsOf(ConfigJson);
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => false;   // smaller ones came with GPT-2
 
@@ -137,15 +134,7 @@ public sealed class Gpt1 : CausalLanguageModel, ISequenceClassifier
     }
 
     /// <summary>The second head's scores of the extract tokens' activations, [N, C] to [N, labels], or [N, 1] where it chooses (equation 3).</summary>
-    public Tensor TaskScores(Tensor extract_NC) => score?.forward(this.Drop(extract_NC, Config.SummaryFirstDropout)) ?? multiple_choice_head?.forward(extract_NC) ?? throw new InvalidOperationException($"{GetName()} has no second head.");
-
-    /// <inheritdoc/>
-    public Tensor Scores(Tensor ids_BT, Tensor? real_BT = null, Tensor? types_BT = null)
-    {
-        using var scope = NewDisposeScope();
-        var hidden_BTC = Hidden(ids_BT, real_BT, real_BT is null ? null : Masks.Positions(real_BT));
-        return TaskScores(hidden_BTC[arange(ids_BT.shape[0]), Masks.Last(ids_BT, real_BT)]).MoveToOuterDisposeScope();
-    }
+    public override Tensor ScoresOf(Tensor hidden) => multiple_choice_head?.forward(hidden) ?? base.ScoresOf(this.Drop(hidden, Config.SummaryFirstDropout));
 }
 
 /// <summary>The decoder without a head.</summary>

@@ -69,7 +69,7 @@ public sealed record Gpt2Config
     }
 }
 
-/// <summary>GPT-2 with its language-model head (Hugging Face's GPT2LMHeadModel).</summary>
+/// <summary>GPT-2 with its language-model head, or one score a label (Hugging Face's GPT2LMHeadModel, GPT2ForSequenceClassification).</summary>
 public sealed class Gpt2 : CausalLanguageModel
 {
     private readonly Gpt2Model transformer;
@@ -77,10 +77,12 @@ public sealed class Gpt2 : CausalLanguageModel
     /// <summary>A model with new weights, all zero until <see cref="CausalLanguageModel.Initialize"/> or a checkpoint fills them.</summary>
     /// <param name="config">Sizes.</param>
     /// <param name="device">Where; <c>torch.META</c> to count parameters without allocating them.</param>
-    public Gpt2(Gpt2Config config, Device? device = null) : base("GPT2LMHeadModel")
+    /// <param name="isClassifier">A score a label instead of the language model.</param>
+    public Gpt2(Gpt2Config config, Device? device = null, bool isClassifier = false) : base(isClassifier ? "GPT2ForSequenceClassification" : "GPT2LMHeadModel")
     {
         Config = config.Validate();
         transformer = new Gpt2Model(config, device ?? CPU);
+        if (isClassifier) AddScore(config.NEmbd, device ?? CPU);
         RegisterComponents();
         this.OwnParameters();
     }
@@ -100,51 +102,12 @@ public sealed class Gpt2 : CausalLanguageModel
     /// <inheritdoc/>
     public override Tensor HeadWeight => transformer.wte.weight!;
     /// <inheritdoc/>
-    public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt2", "GPT2LMHeadModel");
+    public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt2", GetName());
 
     private protected override Tensor Forward(DecoderPass pass) => transformer.forward(pass);
 
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("c_proj.weight", StringComparison.Ordinal);
-}
-
-/// <summary>GPT-2 with one score a label, read at the last real token (Hugging Face's GPT2ForSequenceClassification).</summary>
-public sealed class Gpt2Classifier : nn.Module, ISequenceClassifier
-{
-    private readonly Gpt2Model transformer;
-    private readonly Linear score;
-
-    /// <summary>A model without weights.</summary>
-    /// <param name="config">Sizes, and <c>id2label</c>.</param>
-    /// <param name="device">Where.</param>
-    public Gpt2Classifier(Gpt2Config config, Device? device = null) : base("GPT2ForSequenceClassification")
-    {
-        Config = config.Validate();
-        transformer = new Gpt2Model(config, device ?? CPU);
-        score = nn.Linear(config.NEmbd, Labels.Count, hasBias: false, device: device ?? CPU);
-        RegisterComponents();
-        this.OwnParameters();
-    }
-
-    /// <summary>Its configuration.</summary>
-    public Gpt2Config Config { get; }
-    /// <inheritdoc/>
-    public IReadOnlyList<string> Labels => ModelConfig.LabelsOf(ConfigJson);
-    /// <summary>The configuration, as config.json has it.</summary>
-    public JsonObject ConfigJson => ModelConfig.Write(Config, "gpt2", "GPT2ForSequenceClassification");
-    /// <inheritdoc/>
-    public long VocabularySize => Config.VocabSize;
-    /// <inheritdoc/>
-    public long ContextLength => Config.NPositions;
-
-    /// <inheritdoc/>
-    public Tensor Scores(Tensor ids_BT, Tensor? real_BT = null, Tensor? types_BT = null)
-    {
-        using var scope = NewDisposeScope();
-        var positions_BT = real_BT is null ? null : Masks.Positions(real_BT);
-        var x_BTC = transformer.forward(new(ids_BT, real_BT, positions_BT, null, null, ComputeType.Float32));
-        return score.forward(x_BTC[arange(ids_BT.shape[0]), Masks.Last(ids_BT, real_BT)]).MoveToOuterDisposeScope();
-    }
 }
 
 /// <summary>The decoder without a head.</summary>
@@ -244,19 +207,4 @@ internal sealed class Gpt2Mlp : nn.Module
     }
 
     public Tensor forward(Tensor x_BTC, ComputeType compute) => c_proj.forward(activation(c_fc.forward(x_BTC, compute)), compute);
-}
-
-/// <summary>A linear layer whose weight is [in, out], as OpenAI's checkpoints keep it.</summary>
-internal sealed class Conv1D : nn.Module
-{
-    private readonly Parameter weight, bias;
-
-    public Conv1D(long inputs, long outputs, Device device) : base("Conv1D")
-    {
-        weight = new Parameter(zeros(inputs, outputs, device: device));
-        bias = new Parameter(zeros(outputs, device: device));
-        RegisterComponents();
-    }
-
-    public Tensor forward(Tensor x, ComputeType compute) => Projection.InOut(x, weight, bias, compute);
 }

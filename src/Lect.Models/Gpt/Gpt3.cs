@@ -91,11 +91,13 @@ public sealed class Gpt3 : CausalLanguageModel
     /// <summary>A model with new weights, all zero until <see cref="CausalLanguageModel.Initialize"/> or a checkpoint fills them.</summary>
     /// <param name="config">Sizes.</param>
     /// <param name="device">Where; <c>torch.META</c> to count parameters without allocating them.</param>
-    public Gpt3(Gpt3Config config, Device? device = null) : base("GPTNeoForCausalLM")
+    /// <param name="isClassifier">A score a label instead of the language model.</param>
+    public Gpt3(Gpt3Config config, Device? device = null, bool isClassifier = false) : base(isClassifier ? "GPTNeoForSequenceClassification" : "GPTNeoForCausalLM")
     {
         Config = config.Validate();
         transformer = new(Config, device ?? CPU);
-        if (!config.TieWordEmbeddings) lm_head = nn.Linear(config.HiddenSize, config.VocabSize, hasBias: false, device: device ?? CPU);
+        if (isClassifier) AddScore(config.HiddenSize, device ?? CPU);
+        else if (!config.TieWordEmbeddings) lm_head = nn.Linear(config.HiddenSize, config.VocabSize, hasBias: false, device: device ?? CPU);
         if (Config.AttentionLayers!.Contains("local")) Windows = [.. Config.AttentionLayers!.Select(k => k == "local" ? (long?)config.WindowSize : null)];
         RegisterComponents();
         this.OwnParameters();
@@ -118,7 +120,7 @@ public sealed class Gpt3 : CausalLanguageModel
     /// <inheritdoc/>
     public override Tensor HeadWeight => lm_head?.weight ?? transformer.wte.weight!;
     /// <inheritdoc/>
-    public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt_neo", "GPTNeoForCausalLM");
+    public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt_neo", GetName());
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("out_proj.weight", StringComparison.Ordinal) || key.EndsWith("c_proj.weight", StringComparison.Ordinal);
 
@@ -194,7 +196,7 @@ internal sealed class Gpt3Attention : nn.Module
 /// <summary>Self-attention, dense or within a window; scores are the bare products.</summary>
 internal sealed class Gpt3SelfAttention : nn.Module
 {
-    private readonly Linear q_proj, k_proj, v_proj, out_proj;
+    private readonly Dense q_proj, k_proj, v_proj, out_proj;
     private readonly Gpt3Config config;
     private readonly int layer;
     private readonly long? window;
@@ -202,31 +204,31 @@ internal sealed class Gpt3SelfAttention : nn.Module
     public Gpt3SelfAttention(Gpt3Config config, int layer, long? window, Device device) : base("GPTNeoSelfAttention")
     {
         (this.config, this.layer, this.window) = (config, layer, window);
-        Linear New(bool bias) => nn.Linear(config.HiddenSize, config.HiddenSize, bias, device);
+        Dense New(bool bias) => new(config.HiddenSize, config.HiddenSize, bias, device);
         (q_proj, k_proj, v_proj, out_proj) = (New(false), New(false), New(false), New(true));
         RegisterComponents();
     }
 
     public Tensor forward(Tensor x_BTC, DecoderPass pass)
     {
-        Tensor Split(Linear to) => Attention.Split(Projection.OutIn(x_BTC, to.weight!, to.bias, pass.Compute), config.NumHeads);
+        Tensor Split(Dense to) => Attention.Split(to.forward(x_BTC, pass.Compute), config.NumHeads);
         var (q, k, v) = (Split(q_proj), Split(k_proj), Split(v_proj));
-        return Projection.OutIn(pass.Attend(layer, q, k, v, 1, training ? config.AttentionDropout : 0, window), out_proj.weight!, out_proj.bias, pass.Compute);
+        return out_proj.forward(pass.Attend(layer, q, k, v, 1, training ? config.AttentionDropout : 0, window), pass.Compute);
     }
 }
 
 /// <summary>Two projections with a non-linearity between them.</summary>
 internal sealed class Gpt3Mlp : nn.Module
 {
-    private readonly Linear c_fc, c_proj;
+    private readonly Dense c_fc, c_proj;
     private readonly Func<Tensor, Tensor> activation;
 
     public Gpt3Mlp(Gpt3Config config, Device device) : base("GPTNeoMLP")
     {
-        (c_fc, c_proj) = (nn.Linear(config.HiddenSize, config.Inner, device: device), nn.Linear(config.Inner, config.HiddenSize, device: device));
+        (c_fc, c_proj) = (new(config.HiddenSize, config.Inner, hasBias: true, device), new(config.Inner, config.HiddenSize, hasBias: true, device));
         activation = Activations.Of(config.ActivationFunction)!;
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x_BTC, ComputeType compute) => Projection.OutIn(activation(Projection.OutIn(x_BTC, c_fc.weight!, c_fc.bias, compute)), c_proj.weight!, c_proj.bias, compute);
+    public Tensor forward(Tensor x_BTC, ComputeType compute) => c_proj.forward(activation(c_fc.forward(x_BTC, compute)), compute);
 }

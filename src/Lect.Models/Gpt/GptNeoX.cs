@@ -74,11 +74,13 @@ public sealed class GptNeoX : CausalLanguageModel
     /// <summary>A model with new weights, all zero until <see cref="CausalLanguageModel.Initialize"/> or a checkpoint fills them.</summary>
     /// <param name="config">Sizes.</param>
     /// <param name="device">Where; <c>torch.META</c> to count parameters without allocating them.</param>
-    public GptNeoX(GptNeoXConfig config, Device? device = null) : base("GPTNeoXForCausalLM")
+    /// <param name="isClassifier">A score a label instead of the language model.</param>
+    public GptNeoX(GptNeoXConfig config, Device? device = null, bool isClassifier = false) : base(isClassifier ? "GPTNeoXForSequenceClassification" : "GPTNeoXForCausalLM")
     {
         Config = config.Validate();
         gpt_neox = new(config, device ?? CPU);
-        if (!config.TieWordEmbeddings) embed_out = nn.Linear(config.HiddenSize, config.VocabSize, hasBias: false, device: device ?? CPU);
+        if (isClassifier) AddScore(config.HiddenSize, device ?? CPU);
+        else if (!config.TieWordEmbeddings) embed_out = nn.Linear(config.HiddenSize, config.VocabSize, hasBias: false, device: device ?? CPU);
         RegisterComponents();
         this.OwnParameters();
     }
@@ -98,7 +100,7 @@ public sealed class GptNeoX : CausalLanguageModel
     /// <inheritdoc/>
     public override Tensor HeadWeight => embed_out?.weight ?? gpt_neox.embed_in.weight!;
     /// <inheritdoc/>
-    public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt_neox", "GPTNeoXForCausalLM");
+    public override JsonObject ConfigJson => ModelConfig.Write(Config, "gpt_neox", GetName());
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("attention.dense.weight", StringComparison.Ordinal) || key.EndsWith("dense_4h_to_h.weight", StringComparison.Ordinal);
 
@@ -165,39 +167,39 @@ internal sealed class GptNeoXLayer : nn.Module
 /// <summary>Self-attention; the fused projection holds query, key and value of head 0, then of head 1, ….</summary>
 internal sealed class GptNeoXAttention : nn.Module
 {
-    private readonly Linear query_key_value, dense;
+    private readonly Dense query_key_value, dense;
     private readonly GptNeoXConfig config;
     private readonly int layer;
 
     public GptNeoXAttention(GptNeoXConfig config, int layer, Device device) : base("GPTNeoXAttention")
     {
         (this.config, this.layer) = (config, layer);
-        (query_key_value, dense) = (nn.Linear(config.HiddenSize, 3 * config.HiddenSize, config.AttentionBias, device), nn.Linear(config.HiddenSize, config.HiddenSize, config.AttentionBias, device));
+        (query_key_value, dense) = (new(config.HiddenSize, 3 * config.HiddenSize, config.AttentionBias, device), new(config.HiddenSize, config.HiddenSize, config.AttentionBias, device));
         RegisterComponents();
     }
 
     public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
         var heads = config.NumAttentionHeads;
-        var qkv_BTH3d = Projection.OutIn(x_BTC, query_key_value.weight!, query_key_value.bias, pass.Compute).view(x_BTC.shape[0], x_BTC.shape[1], heads, 3, config.Head);
+        var qkv_BTH3d = query_key_value.forward(x_BTC, pass.Compute).view(x_BTC.shape[0], x_BTC.shape[1], heads, 3, config.Head);
         var (q, k, v) = (Rotary.Heads(qkv_BTH3d.select(3, 0), heads, turn), Rotary.Heads(qkv_BTH3d.select(3, 1), heads, turn), qkv_BTH3d.select(3, 2).transpose(1, 2));
-        return Projection.OutIn(pass.Attend(layer, q, k, v, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0), dense.weight!, dense.bias, pass.Compute);
+        return dense.forward(pass.Attend(layer, q, k, v, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0), pass.Compute);
     }
 }
 
 /// <summary>Two projections with a non-linearity between them; Falcon's too.</summary>
 internal sealed class GptNeoXMlp : nn.Module
 {
-    private readonly Linear dense_h_to_4h, dense_4h_to_h;
+    private readonly Dense dense_h_to_4h, dense_4h_to_h;
     private readonly Func<Tensor, Tensor> activation;
 
     public GptNeoXMlp(int width, int inner, bool hasBias, string activation, Device device) : base("GPTNeoXMLP")
     {
-        (dense_h_to_4h, dense_4h_to_h) = (nn.Linear(width, inner, hasBias, device), nn.Linear(inner, width, hasBias, device));
+        (dense_h_to_4h, dense_4h_to_h) = (new(width, inner, hasBias, device), new(inner, width, hasBias, device));
         this.activation = Activations.Of(activation)!;
         RegisterComponents();
     }
 
     public Tensor forward(Tensor x_BTC, ComputeType compute) =>
-        Projection.OutIn(activation(Projection.OutIn(x_BTC, dense_h_to_4h.weight!, dense_h_to_4h.bias, compute)), dense_4h_to_h.weight!, dense_4h_to_h.bias, compute);
+        dense_4h_to_h.forward(activation(dense_h_to_4h.forward(x_BTC, compute)), compute);
 }

@@ -103,12 +103,14 @@ public sealed class Llama : CausalLanguageModel
     /// <summary>A model with new weights, all zero until <see cref="CausalLanguageModel.Initialize"/> or a checkpoint fills them.</summary>
     /// <param name="config">Sizes; its kind says which of the four it is.</param>
     /// <param name="device">Where; <c>torch.META</c> to count parameters without allocating them.</param>
-    public Llama(LlamaConfig config, Device? device = null) : base(config.ClassName)
+    /// <param name="isClassifier">A score a label instead of the language model.</param>
+    public Llama(LlamaConfig config, Device? device = null, bool isClassifier = false) : base(isClassifier ? config.ClassName.Replace("ForCausalLM", "ForSequenceClassification", StringComparison.Ordinal) : config.ClassName)
     {
         Config = config.Validate();
         device ??= CPU;
         model = new(config, device);
-        if (!config.TieWordEmbeddings) lm_head = nn.Linear(config.HiddenSize, config.VocabSize, hasBias: false, device: device);
+        if (isClassifier) AddScore(config.HiddenSize, device);
+        else if (!config.TieWordEmbeddings) lm_head = nn.Linear(config.HiddenSize, config.VocabSize, hasBias: false, device: device);
         var windows = Enumerable.Range(0, config.NumHiddenLayers).Select(config.WindowOf).ToArray();
         if (windows.Any(w => w is not null)) Windows = windows;
         RegisterComponents();
@@ -132,7 +134,7 @@ public sealed class Llama : CausalLanguageModel
     /// <inheritdoc/>
     public override Tensor HeadWeight => lm_head?.weight ?? model.embed_tokens.weight!;
     /// <inheritdoc/>
-    public override JsonObject ConfigJson => ModelConfig.Write(Config, Config.ModelType, Config.ClassName);
+    public override JsonObject ConfigJson => ModelConfig.Write(Config, Config.ModelType, GetName());
     private protected override double InitializerRange => Config.InitializerRange;
     private protected override bool IsResidual(string key) => key.EndsWith("o_proj.weight", StringComparison.Ordinal) || key.EndsWith("down_proj.weight", StringComparison.Ordinal);
 
@@ -197,7 +199,7 @@ internal sealed class LlamaDecoderLayer : nn.Module
 /// <summary>Self-attention with rotary positions; G key heads serve H query heads.</summary>
 internal sealed class LlamaAttention : nn.Module
 {
-    private readonly Linear q_proj, k_proj, v_proj, o_proj;
+    private readonly Dense q_proj, k_proj, v_proj, o_proj;
     private readonly RmsNorm? q_norm, k_norm;
     private readonly LlamaConfig config;
     private readonly int layer;
@@ -205,35 +207,35 @@ internal sealed class LlamaAttention : nn.Module
     public LlamaAttention(LlamaConfig config, int layer, Device device) : base("LlamaAttention")
     {
         (this.config, this.layer) = (config, layer);
-        Linear Input(int heads) => nn.Linear(config.HiddenSize, heads * config.Head, config.InputBias, device);
+        Dense Input(int heads) => new(config.HiddenSize, heads * config.Head, config.InputBias, device);
         (q_proj, k_proj, v_proj) = (Input(config.NumAttentionHeads), Input(config.KeyHeads), Input(config.KeyHeads));
-        o_proj = nn.Linear(config.NumAttentionHeads * config.Head, config.HiddenSize, config.OutputBias, device);
+        o_proj = new(config.NumAttentionHeads * config.Head, config.HiddenSize, config.OutputBias, device);
         if (config.NormsHeads) (q_norm, k_norm) = (new(config.Head, config.RmsNormEps, device), new(config.Head, config.RmsNormEps, device));
         RegisterComponents();
     }
 
     public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
-        Tensor Project(Linear to) => Projection.OutIn(x_BTC, to.weight!, to.bias, pass.Compute);
-        Tensor Turned(Linear to, RmsNorm? norm, int heads)
+        Tensor Project(Dense to) => to.forward(x_BTC, pass.Compute);
+        Tensor Turned(Dense to, RmsNorm? norm, int heads)
         {
             var y_BTHd = Project(to).view(x_BTC.shape[0], x_BTC.shape[1], heads, config.Head);
             return Rotary.Heads(norm?.forward(y_BTHd) ?? y_BTHd, heads, turn);
         }
         var (q, k, v) = (Turned(q_proj, q_norm, config.NumAttentionHeads), Turned(k_proj, k_norm, config.KeyHeads), Attention.Split(Project(v_proj), config.KeyHeads));
-        return Projection.OutIn(pass.Attend(layer, q, k, v, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0, config.WindowOf(layer)), o_proj.weight!, o_proj.bias, pass.Compute);
+        return o_proj.forward(pass.Attend(layer, q, k, v, 1 / Math.Sqrt(config.Head), training ? config.AttentionDropout : 0, config.WindowOf(layer)), pass.Compute);
     }
 }
 
 /// <summary>SwiGLU: down(silu(gate(x)) up(x)) (section 2.2).</summary>
 internal sealed class LlamaMlp : nn.Module
 {
-    private readonly Linear gate_proj, up_proj, down_proj;
+    private readonly Dense gate_proj, up_proj, down_proj;
     private readonly Func<Tensor, Tensor, Tensor> gated;
 
     public LlamaMlp(LlamaConfig config, Device device) : base("LlamaMLP")
     {
-        Linear New(int from, int to) => nn.Linear(from, to, config.InnerBias, device);
+        Dense New(int from, int to) => new(from, to, config.InnerBias, device);
         (gate_proj, up_proj, down_proj) = (New(config.HiddenSize, config.IntermediateSize), New(config.HiddenSize, config.IntermediateSize), New(config.IntermediateSize, config.HiddenSize));
         var activation = Activations.Of(config.HiddenAct)!;
         gated = config.HiddenAct is "silu" or "swish" ? SwiGlu.Of : (gate, up) => activation(gate) * up;
@@ -242,7 +244,6 @@ internal sealed class LlamaMlp : nn.Module
 
     public Tensor forward(Tensor x_BTC, ComputeType compute)
     {
-        Tensor Project(Tensor x, Linear to) => Projection.OutIn(x, to.weight!, to.bias, compute);
-        return Project(gated(Project(x_BTC, gate_proj), Project(x_BTC, up_proj)), down_proj);
+        return down_proj.forward(gated(gate_proj.forward(x_BTC, compute), up_proj.forward(x_BTC, compute)), compute);
     }
 }

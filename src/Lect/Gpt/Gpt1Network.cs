@@ -59,7 +59,7 @@ internal sealed class Gpt1Network : FinetuneNetwork
     private Tensor Output(Tensor hidden_BTC, IReadOnlyList<FinetuneExample> batch)
     {
         var last = batch.SelectMany(e => e.Rows).Select(r => r.Ids.Length - 1L).ToArray();
-        var scores = model.TaskScores(hidden_BTC[arange(last.Length, device: hidden_BTC.device), tensor(last, device: hidden_BTC.device)]);
+        var scores = model.ScoresOf(hidden_BTC[arange(last.Length, device: hidden_BTC.device), tensor(last, device: hidden_BTC.device)]);
         return model.Task == Gpt1Head.MultipleChoice ? scores.view(batch.Count, -1) : scores.view(batch.Count, -1, scores.shape[1]).sum([1L]);
     }
 
