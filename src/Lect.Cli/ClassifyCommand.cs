@@ -9,13 +9,13 @@ internal static class ClassifyCommand
 {
     public static Command Create()
     {
-        var (modelOption, device, batch) = (Screen.Model(), Screen.Device(), Screen.BatchSize());
+        var (modelOption, adapter, device, batch) = (Screen.Model(), Screen.Adapter(), Screen.Device(), Screen.BatchSize());
         var pair = new Option<string?>("--pair") { Description = "The second text, for a model of pairs" };
-        var command = new Command("classify", "Put a label on a text. Example: lect classify --model my-classifier \"What a film!\"") { modelOption, device, pair, batch };
+        var command = new Command("classify", "Put a label on a text. Example: lect classify --model my-classifier \"What a film!\"") { modelOption, adapter, device, pair, batch };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
         {
-            using var model = TextClassifier.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
+            using var model = TextClassifier.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(adapter));
             return lines.Run(parsed, parsed.GetValue(batch), batch =>
             {
                 var found = model.Classify([.. batch.Select(l => JsonLines.Row(l.Json, (text, second) => model.Encode(text, second ?? parsed.GetValue(pair))))]);

@@ -5,23 +5,23 @@ using Lect.Text;
 
 namespace Lect;
 
-/// <summary>lect evaluate perplexity|few-shot|analogies|similarity|bleu|chrf|ter|translation|glue|ner|squad: figures of models and of their answers.</summary>
+/// <summary>lect evaluate perplexity|few-shot|analogies|similarity|bleu|chrf|ter|translation|glue|ner|squad|rouge|reward|win-rate: figures of models and of their answers.</summary>
 internal static class EvaluateCommands
 {
-    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), FewShotCommand(), AnalogiesCommand(), SimilarityCommand(), TranslationMetricCommands.Bleu(), TranslationMetricCommands.ChrF(), TranslationMetricCommands.Ter(), TranslationCommand(), TaskMetricCommands.Glue(), TaskMetricCommands.Ner(), TaskMetricCommands.Squad() };
+    public static Command Create() => new("evaluate", "Measure a model, or answers that were given") { PerplexityCommand(), FewShotCommand(), AnalogiesCommand(), SimilarityCommand(), TranslationMetricCommands.Bleu(), TranslationMetricCommands.ChrF(), TranslationMetricCommands.Ter(), TranslationCommand(), TaskMetricCommands.Glue(), TaskMetricCommands.Ner(), TaskMetricCommands.Squad(), PreferenceCommands.Rouge(), PreferenceCommands.Reward(), PreferenceCommands.WinRate() };
 
     private static Command PerplexityCommand()
     {
         var modelOption = Screen.Model();
         var device = Screen.Device();
         var file = new Option<string?>("--file") { Description = "Text, JSONL, CSV or Parquet (column text); by default the test split of the SDK's documentation" };
-        var context = Screen.Context();
+        var (context, adapter) = (Screen.Context(), Screen.Adapter());
         var stride = new Option<int?>("--stride") { Description = "Tokens that each window predicts anew, those before being context; by default windows do not overlap" };
         var json = Screen.Json();
-        var command = new Command("perplexity", "How well a decoder predicts a text. Example: lect evaluate perplexity --model gpt2 --file book.txt") { modelOption, device, context, file, stride, json };
+        var command = new Command("perplexity", "How well a decoder predicts a text. Example: lect evaluate perplexity --model gpt2 --file book.txt") { modelOption, adapter, device, context, file, stride, json };
         command.SetAction(int (parsed) =>
         {
-            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context));
+            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context), parsed.GetValue(adapter));
             var found = Perplexity.Of(model, Texts(parsed.GetValue(file)), parsed.GetValue(stride));
             Screen.Figures(parsed.GetValue(json), [.. found.Figures().Select(f => (f.Name, (JsonNode)f.Value)), ("tokens", found.Tokens)]);
             return 0;

@@ -8,6 +8,7 @@ namespace Lect;
 internal static class GenerateCommand
 {
     private static readonly Option<string> s_model = Screen.Model();
+    private static readonly Option<string[]> s_adapter = Screen.Adapter();
     private static readonly Option<string> s_device = Screen.Device();
     private static readonly Option<long?> s_context = Screen.Context();
     private static readonly Option<int?> s_maxNewTokens = new("--max-new-tokens") { Description = "Tokens to add at most" };
@@ -31,12 +32,12 @@ internal static class GenerateCommand
     {
         var command = new Command("generate", "Continue a prompt. Example: lect generate --model gpt2 --temperature 0.8 \"Once upon a time\"")
         {
-            s_model, s_device, s_context, s_maxNewTokens, s_greedy, s_beams, s_lengthPenalty, s_earlyStopping, s_temperature, s_topK, s_topP, s_minP, s_repetitionPenalty, s_noRepeatNgram, s_stop, s_seed, s_samples, s_batchSize, s_truncate,
+            s_model, s_adapter, s_device, s_context, s_maxNewTokens, s_greedy, s_beams, s_lengthPenalty, s_earlyStopping, s_temperature, s_topK, s_topP, s_minP, s_repetitionPenalty, s_noRepeatNgram, s_stop, s_seed, s_samples, s_batchSize, s_truncate,
         };
         var lines = new JsonLines(command, "prompt");
         command.SetAction(int (parsed) =>
         {
-            using var model = LanguageModel.Load(parsed.GetValue(s_model)!, parsed.GetValue(s_device)!, parsed.GetValue(s_context));
+            using var model = LanguageModel.Load(parsed.GetValue(s_model)!, parsed.GetValue(s_device)!, parsed.GetValue(s_context), parsed.GetValue(s_adapter));
             var options = Options(parsed, model.Defaults);
             if (lines.Shown(parsed) is { } prompt && model.Tokenizer is not null && options.Beams == 1 && parsed.GetValue(s_samples) == 1) return Stream(model, prompt, options);
             var (samples, batchSize) = (parsed.GetValue(s_samples), parsed.GetValue(s_batchSize));
@@ -83,8 +84,7 @@ internal static class GenerateCommand
 
     private static List<JsonObject> Answers(LanguageModel model, IReadOnlyList<(JsonObject Json, int Number)> lines, GenerationOptions options, int samples)
     {
-        if (lines.Any(l => l.Json["messages"] is not null)) throw new InvalidDataException("found \"messages\". This version of Lect has no chat templates yet: give \"prompt\" or \"ids\".");
-        var rows = lines.Select(l => (Ids: JsonLines.Ids(l.Json, "prompt", model.Encode), l.Number)).SelectMany(l => Enumerable.Range(0, samples).Select(s => (l.Ids, Stream: Seeds.For(l.Number, "sample", s)))).ToList();
+        var rows = lines.Select(l => (Ids: l.Json["messages"] is JsonArray messages ? model.Encode(messages, ChatCommands.Options(l.Json)) : JsonLines.Ids(l.Json, "prompt", model.Encode), l.Number)).SelectMany(l => Enumerable.Range(0, samples).Select(s => (l.Ids, Stream: Seeds.For(l.Number, "sample", s)))).ToList();
         var answers = model.Generate([.. rows.Select(r => r.Ids)], options, [.. rows.Select(r => r.Stream)]).Select(Json).Chunk(samples);
         return [.. answers.Zip(lines, (a, line) => JsonLines.Echo(line.Json, samples == 1 ? a[0] : new() { ["samples"] = new JsonArray([.. a]) }))];
     }

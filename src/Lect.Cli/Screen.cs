@@ -17,6 +17,8 @@ internal static class Screen
 
     public static Option<long?> Context() => new("--context") { Description = "A longer context than the model was made for, by interpolation of its rotary positions" };
 
+    public static Option<string[]> Adapter() => new("--adapter") { Description = "Folder of a LoRA adapter (PEFT's layout); several are merged in order" };
+
     public static Option<int> BatchSize()
     {
         var option = new Option<int>("--batch-size") { Description = "Lines read and answered together", DefaultValueFactory = _ => 32 };

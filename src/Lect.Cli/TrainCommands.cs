@@ -25,6 +25,22 @@ internal static class TrainCommands
         Gpt1(),
     };
 
+    public static Command Align() => new("align", "Turn a language model into an assistant: instructions, comparisons, reinforcement")
+    {
+        Step("sft", "Step 2: learn to answer from instructions. Example: lect align sft -c configs/alignment/sdk-sft.yaml --set model.path=runs/gpt --out runs/sft"),
+        Step("reward", "Step 3a: one number a text, learned from comparisons. Example: lect align reward -c configs/alignment/sdk-reward.yaml --set model.path=runs/sft --out runs/reward"),
+        Step("dpo", "Preferences without a reward model: DPO and its kin, KTO, ORPO, SimPO. Example: lect align dpo -c configs/alignment/sdk-dpo.yaml --set model.path=runs/sft --out runs/dpo"),
+        Step("ppo", "Step 3b: reinforcement against a reward. Example: lect align ppo -c configs/alignment/sdk-ppo.yaml --set model.path=runs/sft model.reward=runs/reward --out runs/ppo"),
+        Step("grpo", "Reinforcement by comparing the answers of a group. Example: lect align grpo -c configs/alignment/sdk-grpo.yaml --set model.path=runs/sft model.reward=runs/reward --out runs/grpo"),
+    };
+
+    private static Command Step(string kind, string description) => Recipe<AlignConfig>(kind, description + ". Without data: questions about the libraries of the .NET SDK", (_, config, folder, report, note, stop) =>
+    {
+        var state = Alignment.Run(Named(config, config.Recipe, kind, "align", c => c with { Recipe = kind }), folder, report, note, stop);
+        var adapter = config.Lora is null ? "" : $"--model {config.Model.Path} --adapter ";
+        return $"done: {state.Step} steps, {state.Tokens:N0} tokens; {(config.Lora is null ? "model" : "adapter")} in {folder}\nNext: lect {(kind == "reward" ? $"evaluate reward {(adapter.Length > 0 ? adapter : "--model ")}{folder} --file comparisons.jsonl" : $"chat {(adapter.Length > 0 ? adapter : "--model ")}{folder}")}";
+    });
+
     private static Command Gpt1()
     {
         var task = new Option<string?>("--task") { Description = $"The transformation of the input: {string.Join(", ", FinetuneGpt1.Tasks)} (gpt1.task)" };

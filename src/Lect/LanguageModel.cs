@@ -40,7 +40,9 @@ public sealed record Scored(int[] Ids, double?[] LogProbs, double Total);
 /// <summary>A decoder with its tokenizer and generation settings, from a Hugging Face folder. Not thread-safe.</summary>
 public sealed class LanguageModel : IDisposable
 {
-    private LanguageModel(CausalLanguageModel model, Tokenizer? tokenizer, GenerationOptions defaults) => (Model, Tokenizer, Defaults) = (model, tokenizer, defaults);
+    private readonly Lazy<ChatEncoder> chat;
+
+    private LanguageModel(CausalLanguageModel model, Tokenizer? tokenizer, GenerationOptions defaults, string folder) => (Model, Tokenizer, Defaults, chat) = (model, tokenizer, defaults, new(() => AlignedModel.EncoderOf(folder, tokenizer ?? throw Text.Tokenizer.Missing()).Encoder));
 
     /// <summary>The network.</summary>
     public CausalLanguageModel Model { get; }
@@ -55,12 +57,25 @@ public sealed class LanguageModel : IDisposable
     /// <param name="folder">config.json, model.safetensors (or shards), optionally tokenizer and generation_config.json.</param>
     /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
     /// <param name="context">A longer context than the model was made for, by interpolation of its rotary positions; null: its own.</param>
+    /// <param name="adapters">Folders of LoRA adapters, merged into the weights in order; the last one's tokenizer and template count where it has them.</param>
     /// <exception cref="InvalidDataException">Something is missing or damaged; the message says what.</exception>
-    public static LanguageModel Load(string folder, string device = "auto", long? context = null)
+    public static LanguageModel Load(string folder, string device = "auto", long? context = null, IReadOnlyList<string>? adapters = null)
     {
         var model = ModelFolder.Load(folder, Devices.Choose(device), context: context);
-        return new(model, Tokenizer.LoadIfThere(folder), ReadDefaults(folder, model.ConfigJson));
+        try
+        {
+            foreach (var adapter in adapters ?? []) Lora.Merge(model, adapter);
+            var words = adapters?.LastOrDefault(a => Tokenizer.LoadIfThere(a) is not null) ?? folder;   // an adapter that Lect trained has template and end token beside it
+            return new(model, Tokenizer.LoadIfThere(words), ReadDefaults(File.Exists(Path.Combine(words, "generation_config.json")) ? words : folder, model.ConfigJson), words);
+        }
+        catch { model.Dispose(); throw; }
     }
+
+    /// <summary>Ids of a conversation that ends with the beginning of an answer, by the folder's chat template, or where it has none by Lect's plain one.</summary>
+    /// <param name="messages">Objects with role and content.</param>
+    /// <param name="options">Tools and variables of the template.</param>
+    /// <exception cref="InvalidDataException">The folder has no tokenizer, or the template refuses the messages.</exception>
+    public int[] Encode(System.Text.Json.Nodes.JsonArray messages, ChatOptions? options = null) => chat.Value.Prompt(messages, options);
 
     internal static GenerationOptions ReadDefaults(string folder, JsonObject config)
     {
@@ -118,13 +133,17 @@ public sealed class LanguageModel : IDisposable
     /// <param name="prompt">Text to continue.</param>
     /// <param name="options">Null: <see cref="Defaults"/>. Beam search cannot be streamed.</param>
     /// <param name="stream">Number that the random stream is keyed with, beside the seed.</param>
-    public IEnumerable<string> Stream(string prompt, GenerationOptions? options = null, long stream = 0)
+    public IEnumerable<string> Stream(string prompt, GenerationOptions? options = null, long stream = 0) => Stream(Encode(prompt), options, stream);
+
+    /// <summary>Streams the answer to ids.</summary>
+    /// <inheritdoc cref="Stream(string, GenerationOptions?, long)"/>
+    public IEnumerable<string> Stream(int[] prompt, GenerationOptions? options = null, long stream = 0)
     {
         options ??= Defaults;
         if (options.Beams > 1) throw new InvalidDataException("Found beam search, which knows its text only at the end. Use Generate, or beams = 1 to stream.");
         var text = new DecodeStream(Tokenizer ?? throw Tokenizer.Missing(), skipSpecialTokens: true);
         var stop = new StopText(options.Stop);
-        foreach (var token in Lect.Models.Generator.Stream(Model, [Fit(Encode(prompt), options)], options.Decoding, [stream]))
+        foreach (var token in Lect.Models.Generator.Stream(Model, [Fit(prompt, options)], options.Decoding, [stream]))
         {
             if (text.Add(token.Id) is { } piece && stop.Add(piece) is { Length: > 0 } shown) yield return shown;
             if (stop.Found) yield break;

@@ -23,8 +23,16 @@ public sealed class TextClassifier : IDisposable
     public Tokenizer? Tokenizer { get; }
 
     /// <summary>Opens a model folder.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
+    /// <param name="adapters">Folders of LoRA adapters, merged into the weights in order.</param>
     /// <exception cref="InvalidDataException">Something is missing or damaged, or the model is no classifier.</exception>
-    public static TextClassifier Load(string folder, string device = "auto") => new(ModelFolder.LoadClassifier(folder, Devices.Choose(device)), Tokenizer.LoadIfThere(folder));
+    public static TextClassifier Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null)
+    {
+        var model = ModelFolder.LoadClassifier(folder, Devices.Choose(device));
+        foreach (var adapter in adapters ?? []) Lora.Merge(model as CausalLanguageModel ?? throw new InvalidDataException($"Found --adapter with the encoder of {folder}. Expected it with a decoder."), adapter);
+        return new(model, Tokenizer.LoadIfThere(folder));
+    }
 
     /// <summary>Ids of a text, or of a pair with the tokenizer's separator.</summary>
     /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>

@@ -218,6 +218,39 @@ public static class ModelFolder
         catch { model.Dispose(); throw; }
     }
 
+    /// <summary>Opens a decoder's folder to score whole texts with one number: as it is where it does already, else with a new head in place of the language model's.</summary>
+    /// <param name="folder">In Hugging Face's layout.</param>
+    /// <param name="padId">Id of padding, where the configuration names none.</param>
+    /// <param name="seed">Key of the new head.</param>
+    /// <param name="device">Where.</param>
+    /// <param name="dropout">Replaces the configuration's; null: the configuration's own.</param>
+    /// <returns>The model, and the keys that are new.</returns>
+    /// <exception cref="InvalidDataException">It is no decoder, scores several labels, or something of it is missing.</exception>
+    public static (CausalLanguageModel Model, IReadOnlyList<string> New) LoadScorer(string folder, int? padId, long seed = 1, Device? device = null, double? dropout = null)
+    {
+        TorchNative.Load();
+        var path = Path.Combine(folder, "config.json");
+        var config = ModelConfig.ReadFile(path);
+        if (!Decoders.Contains(TypeOf(config))) throw new InvalidDataException($"{path}: found model_type '{TypeOf(config)}'. Expected a decoder: {string.Join(", ", Decoders)}.");
+        if (HeadOf(config) == EncoderHead.ForSequenceClassification && ModelConfig.LabelsOf(config).Count != 1) throw new InvalidDataException($"{path}: found a classifier of {ModelConfig.LabelsOf(config).Count} labels. Expected one with a single score, or a language model.");
+        if (dropout is not null) SetDropout(config, dropout.Value);
+        if (HeadOf(config) != EncoderHead.ForSequenceClassification)
+        {
+            SetLabels(config, ["LABEL_0"]);
+            config["architectures"] = new JsonArray(Architecture(config).Replace("LMHeadModel", "ForSequenceClassification", StringComparison.Ordinal).Replace("ForCausalLM", "ForSequenceClassification", StringComparison.Ordinal));
+        }
+        config["pad_token_id"] ??= padId;
+        var model = CreateDecoder(config, device, path);
+        try
+        {
+            model.Initialize(seed);
+            var made = FillUnderHead(model, key => key.StartsWith("score.", StringComparison.Ordinal) ? null : 0, Weights.Open(folder), folder, labelsMayDiffer: false);
+            model.eval();
+            return (model, made);
+        }
+        catch { model.Dispose(); throw; }
+    }
+
     /// <summary>The labels of a classifier in its configuration.</summary>
     internal static void SetLabels(JsonObject config, IReadOnlyList<string> labels)
     {

@@ -131,7 +131,9 @@ public sealed class ChatTemplate
     };
 
     /// <summary>The special tokens of tokenizer_config.json by the names that templates know: <c>bos_token</c>, <c>eos_token</c>, ….</summary>
-    internal static Dictionary<string, string> SpecialTokens(JsonObject config)
+    internal static Dictionary<string, string> SpecialTokensOf(string folder) => Path.Combine(folder, "tokenizer_config.json") is var file && File.Exists(file) ? SpecialTokens(ReadObject(file)) : new(StringComparer.Ordinal);
+
+    private static Dictionary<string, string> SpecialTokens(JsonObject config)
     {
         var tokens = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var (key, value) in config)

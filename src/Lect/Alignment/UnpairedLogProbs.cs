@@ -10,12 +10,12 @@ internal static class UnpairedLogProbs
 {
     /// <summary>log π / π_ref of each answer, and its mean where each prompt gets the answer before its own in the batch (at least 0, no gradient).</summary>
     /// <param name="policy">With gradients.</param>
-    /// <param name="reference">The reference; what it gives may be the policy with something switched off.</param>
+    /// <param name="reference">The reference; null: the policy without its adapters.</param>
     /// <param name="rows">Prompts with their answers.</param>
     /// <param name="prompts">Tokens of each prompt.</param>
     /// <param name="padId">What fills.</param>
     /// <param name="withKl">Whether the mean is wanted; 0 otherwise.</param>
-    public static (Tensor LogRatio, Tensor Kl) Of(CausalLanguageModel policy, Func<CausalLanguageModel> reference, IReadOnlyList<AnswerRow> rows, IReadOnlyList<int> prompts, int padId, bool withKl)
+    public static (Tensor LogRatio, Tensor Kl) Of(CausalLanguageModel policy, CausalLanguageModel? reference, IReadOnlyList<AnswerRow> rows, IReadOnlyList<int> prompts, int padId, bool withKl)
     {
         var matched = new AnswerBatch(rows, padId);
         var mixed = withKl ? new AnswerBatch([.. rows.Select((row, i) => (i + rows.Count - 1) % rows.Count is var other ? AnswerRow.Of(row.Ids[..prompts[i]], rows[other].Ids[prompts[other]..]) : row)], padId) : null;
@@ -24,9 +24,9 @@ internal static class UnpairedLogProbs
         using (no_grad())
         {
             var own = mixed is null ? null : Sums(policy, mixed);
-            var model = reference();
-            others = Sums(model, matched);
-            kl = own is null ? zeros([]) : (own - Sums(model, mixed!)).mean().clamp_min(0);
+            using var off = reference is null ? Lora.Off(policy) : null;
+            others = Sums(reference ?? policy, matched);
+            kl = own is null ? zeros([]) : (own - Sums(reference ?? policy, mixed!)).mean().clamp_min(0);
         }
         return (Sums(policy, matched) - others, kl);
     }

@@ -102,14 +102,16 @@ public sealed class RunFolder : IDisposable
     public void SaveSettings<T>(T settings) => ModelFolder.WriteText(System.IO.Path.Combine(Path, SettingsFile), RunFile.Write(settings));
 
     /// <summary>Goes back to the last checkpoint: fills the model's weights and the optimizer, and cuts the metrics behind it.</summary>
+    /// <param name="model">Fills the model from the checkpoint's folder.</param>
+    /// <param name="optimizer">Gets its moments.</param>
     /// <returns>Where the run stands; <see cref="RunState.Start"/> where there is no checkpoint.</returns>
-    public RunState Restore(torch.nn.Module model, AdamW optimizer)
+    public RunState Restore(Action<string> model, AdamW optimizer)
     {
         var state = RunState.Start;
         if (Checkpoints is [.., var last])
         {
             state = JsonSerializer.Deserialize<RunState>(File.ReadAllText(System.IO.Path.Combine(last, State)))!;
-            ModelFolder.LoadWeights(model, Weights.Open(last), last);
+            model(last);
             optimizer.LoadState(Weights.Open(System.IO.Path.Combine(last, Optimizer)));
         }
         CutMetrics(state.Step);

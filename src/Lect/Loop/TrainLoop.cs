@@ -30,6 +30,10 @@ public sealed record Training<TBatch>
     public Func<string, double>? RateOf { get; init; }
     /// <summary>Writes the model folder.</summary>
     public required Action<string> Save { get; init; }
+    /// <summary>Fills the model from a folder that <see cref="Save"/> wrote; null: from its weights.</summary>
+    public Action<string>? Load { get; init; }
+    /// <summary>Figures of the steps since they were last asked for, beside the loss; null: none.</summary>
+    public Func<IEnumerable<(string Name, double Value)>>? Figures { get; init; }
     /// <summary>Where gradients are summed over processes before a step; null: there is one process.</summary>
     public Action<IReadOnlyList<Tensor>>? SumGradients { get; init; }
 }
@@ -74,7 +78,7 @@ public static class TrainLoop
 
         public RunState Run(CancellationToken stop)
         {
-            state = run.Restore(training.Model, optimizer);
+            state = run.Restore(Fill, optimizer);
             events.Begin();
             firstStep = state.Step;
             if (IsAveraged) return state;   // ended for good, with the mean at the root or not
@@ -108,7 +112,7 @@ public static class TrainLoop
             var sums = tensors.Select(t => zeros_like(t)).ToList();
             foreach (var checkpoint in checkpoints)
             {
-                ModelFolder.LoadWeights(training.Model, Weights.Open(checkpoint), checkpoint);
+                Fill(checkpoint);
                 for (var i = 0; i < sums.Count; i++) sums[i].add_(tensors[i]);
             }
             for (var i = 0; i < sums.Count; i++) tensors[i].copy_(sums[i] / checkpoints.Count);
@@ -118,6 +122,12 @@ public static class TrainLoop
             var line = Line(figures);
             line["averaged"] = (double)checkpoints.Count;
             Log(line);   // behind the model: a kill between them does it once more
+        }
+
+        private void Fill(string checkpoint)
+        {
+            if (training.Load is { } load) load(checkpoint);
+            else ModelFolder.LoadWeights(training.Model, Weights.Open(checkpoint), checkpoint);
         }
 
         private bool IsAveraged => (state.Step >= steps || IsOutOfPatience) && RunFolder.ReadMetrics(run.Path).Any(l => l["averaged"] is not null && (long)l["step"]! == state.Step);
@@ -170,7 +180,9 @@ public static class TrainLoop
         {
             var speed = tokensSince / Math.Max(1e-9, (pace.Elapsed - timeSince).TotalSeconds);
             (tokensSince, timeSince) = (0, pace.Elapsed);
-            Log(new() { ["step"] = state.Step, ["loss"] = loss, ["lr"] = rate, ["grad_norm"] = norm, ["tokens"] = state.Tokens, ["tokens_per_second"] = Math.Round(speed, 1) });
+            var line = new JsonObject { ["step"] = state.Step, ["loss"] = loss, ["lr"] = rate, ["grad_norm"] = norm, ["tokens"] = state.Tokens, ["tokens_per_second"] = Math.Round(speed, 1) };
+            foreach (var (name, value) in training.Figures?.Invoke() ?? []) line[name] = double.IsFinite(value) ? value : null;
+            Log(line);
         }
 
         private bool Evaluate()

@@ -146,7 +146,7 @@ public sealed class PreferenceTests
         (Tensor Loss, Tensor Kl) PerExample(int step)
         {
             var part = Enumerable.Range(0, 4).Select(i => examples[(step * 4 + i) % examples.Count]).ToList();
-            var (own, kl) = UnpairedLogProbs.Of(policy, () => reference, part.ConvertAll(e => AnswerRow.Of(e.Prompt, e.Completion)), part.ConvertAll(e => e.Prompt.Length), Pad, withKl: name == "kto");
+            var (own, kl) = UnpairedLogProbs.Of(policy, reference, part.ConvertAll(e => AnswerRow.Of(e.Prompt, e.Completion)), part.ConvertAll(e => e.Prompt.Length), Pad, withKl: name == "kto");
             return (PreferenceLoss.PerExample(own, tensor(part.Select(e => e.Label).ToArray()), kl, (double)expected["beta"]!, (double)expected["desirable"]!, (double)expected["undesirable"]!), kl);
         }
         using (var scope = NewDisposeScope())

@@ -1,0 +1,77 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Lect.Text;
+
+namespace Lect;
+
+/// <summary>lect evaluate reward|win-rate|rouge: answers and who prefers which.</summary>
+internal static class PreferenceCommands
+{
+    public static Command Reward()
+    {
+        var (model, adapter, device, json) = (Screen.Model(), Screen.Adapter(), Screen.Device(), Screen.Json());
+        var file = new Option<string?>("--file") { Description = "Comparisons (chosen, rejected); by default the test split of the SDK's" };
+        var limit = new Option<int>("--limit") { Description = "Comparisons at most; 0: all of a file, 2,000 of the SDK's" };
+        var command = new Command("reward", "How often a reward model prefers what people prefer. Example: lect evaluate reward --model runs/reward --file comparisons.jsonl") { model, adapter, device, file, limit, json };
+        command.SetAction(int (parsed) =>
+        {
+            using var scorer = RewardScorer.Load(parsed.GetValue(model)!, parsed.GetValue(device)!, parsed.GetValue(adapter));
+            var (path, most) = (parsed.GetValue(file), parsed.GetValue(limit));
+            if (most < 0) throw new InvalidDataException($"Found --limit {most}. Expected 0 (all) or more.");
+            var all = path is null ? SdkInstructions.Comparisons(CorpusSplit.Test, most > 0 ? most : 2_000) : Rows.Read(path).SelectMany(new ChatData(path).Comparisons);
+            var found = RewardModelEvaluation.Of(scorer, [.. most > 0 ? all.Take(most) : all], out var same);
+            if (same > 0) Console.Error.WriteLine($"lect: left out {same:N0} comparisons whose two answers are the same");
+            Screen.Figures(parsed.GetValue(json), [("accuracy", found.Accuracy), ("low", found.Interval.Low), ("high", found.Interval.High), ("margin", found.Margin), ("loss", found.Loss), ("calibration_error", found.Calibration), ("longer_answer", found.LongerAnswer), ("accuracy_where_longer", Number(found.ByLength.Longer)), ("accuracy_where_shorter", Number(found.ByLength.Shorter)), ("pairs", found.Count), .. found.ByKind.Select(k => ($"accuracy/{k.Kind}", (JsonNode)k.Accuracy))]);
+            return 0;
+        });
+        return command;
+    }
+
+    private static JsonNode Number(double value) => double.IsFinite(value) ? value : "none";
+
+    public static Command WinRate()
+    {
+        var (model, device, json) = (Screen.Model(), Screen.Device(), Screen.Json());
+        var against = new Option<string>("--against") { Description = "The other model's folder", Required = true };
+        var adapter = new Option<string?>("--adapter") { Description = "LoRA adapter of --model" };
+        var judge = new Option<string>("--judge") { Description = "A reward model's folder, or facts: by rule, whether an answer names what the SDK's documentation names", DefaultValueFactory = _ => "facts" };
+        var file = new Option<string?>("--file") { Description = "Prompts; by default the test split of the SDK's" };
+        var limit = new Option<int>("--limit") { Description = "Prompts", DefaultValueFactory = _ => 200 };
+        var tokens = new Option<int>("--max-new-tokens") { Description = "Tokens of an answer at most", DefaultValueFactory = _ => 48 };
+        var temperature = new Option<double>("--temperature") { Description = "Of sampling; 0: always the most probable token" };
+        var seed = new Option<long>("--seed") { Description = "Key of the random numbers", DefaultValueFactory = _ => 1 };
+        var command = new Command("win-rate", "How often one model's answer is preferred to another's. Example: lect evaluate win-rate --model runs/ppo --against runs/sft --judge runs/judge") { model, against, adapter, device, judge, file, limit, tokens, temperature, seed, json };
+        command.SetAction(int (parsed) =>
+        {
+            var options = new WinRateOptions { Limit = parsed.GetValue(limit), MaxNewTokens = parsed.GetValue(tokens), Temperature = parsed.GetValue(temperature), Seed = parsed.GetValue(seed), Judge = parsed.GetValue(judge)!, File = parsed.GetValue(file), Device = parsed.GetValue(device)! };
+            var found = Compared(parsed.GetValue(model)!, parsed.GetValue(adapter), parsed.GetValue(against)!, options);
+            Screen.Figures(parsed.GetValue(json), [("win_rate", found.Rate), ("low", found.Interval.Low), ("high", found.Interval.High), ("wins", found.Wins), ("losses", found.Losses), ("ties", found.Ties), ("sign_test_p", found.P), ("reward", found.Mean), ("reward_against", found.MeanAgainst), ("length", found.Length), ("length_against", found.LengthAgainst), ("win_rate_length_controlled", Number(found.LengthControlled))]);
+            return 0;
+        });
+        return command;
+    }
+
+    private static Lect.WinRate Compared(string model, string? adapter, string against, WinRateOptions options)
+    {
+        using var progress = new Progress();
+        return Lect.WinRate.Of(model, adapter, against, options, progress.Note);
+    }
+
+    public static Command Rouge()
+    {
+        var hypotheses = new Option<string>("--hypotheses") { Description = "One text a line", Required = true };
+        var references = new Option<string[]>("--references") { Description = "One text a line; several files: several references", Required = true, AllowMultipleArgumentsPerToken = true };
+        var json = Screen.Json();
+        var command = new Command("rouge", "Overlap with reference texts: ROUGE-1, -2, -L and -Lsum, F1 without stemming. Example: lect evaluate rouge --hypotheses out.txt --references ref.txt") { hypotheses, references, json };
+        command.SetAction(int (parsed) =>
+        {
+            static List<string> Lines(string path) => File.Exists(path) ? [.. Lect.Text.Rows.Lines(path).Select(l => l.Text)] : throw new InvalidDataException($"Found no file {path}. Expected one text a line.");
+            var (given, wanted) = (Lines(parsed.GetValue(hypotheses)!), parsed.GetValue(references)!.Select(Lines).ToList());
+            if (given.Count == 0 || wanted.Any(w => w.Count != given.Count)) throw new InvalidDataException($"Found {given.Count} texts and {string.Join(", ", wanted.Select(w => w.Count))} references. Expected as many, and at least one.");
+            Screen.Figures(parsed.GetValue(json), [.. Lect.Text.Rouge.Kinds.Select(k => (k, (JsonNode)given.Select((g, i) => Lect.Text.Rouge.Score(k, [.. wanted.Select(w => w[i])], g).F1).Average()))]);
+            return 0;
+        });
+        return command;
+    }
+}

@@ -1,0 +1,103 @@
+using System.Text.Json.Nodes;
+using Lect.Text;
+
+namespace Lect;
+
+/// <summary>Two answers as token rows.</summary>
+/// <param name="Chosen">The better one behind its prompt.</param>
+/// <param name="Rejected">The worse one.</param>
+/// <param name="PromptLength">Tokens of the prompt.</param>
+/// <param name="Source">The comparison.</param>
+internal sealed record ComparisonRow(AnswerRow Chosen, AnswerRow Rejected, int PromptLength, Comparison Source)
+{
+    public int Length => Math.Max(Chosen.Ids.Length, Rejected.Ids.Length);
+}
+
+/// <summary>Data of alignment as token rows; streamed, with a count of what was left out and why.</summary>
+internal sealed class AlignData(AlignDataConfig config, ChatEncoder encoder, int longest, Action<string>? note)
+{
+    private readonly Dictionary<string, long> leftOut = new(StringComparer.Ordinal);
+
+    private bool Refuse(string why)
+    {
+        leftOut[why] = leftOut.GetValueOrDefault(why) + 1;
+        return false;
+    }
+
+    /// <summary>Tells what was left out so far, once.</summary>
+    public void Tell()
+    {
+        if (leftOut.Count > 0) note?.Invoke("left out: " + string.Join(", ", leftOut.Select(l => $"{l.Value:N0} {l.Key}")));
+        leftOut.Clear();
+    }
+
+    // Rows of a file by the split that a text's hash says; the SDK's examples know theirs.
+    private IEnumerable<T> Split<T>(CorpusSplit split, Func<IEnumerable<T>> sdk, Func<JsonObject, ChatData, IEnumerable<T>> read, Func<T, string> key)
+    {
+        if (config.Path is null) return sdk();
+        var isValidation = split == CorpusSplit.Validation;
+        var path = isValidation && config.ValidationPath is not null ? config.ValidationPath : config.Path;
+        var share = (ulong)Math.Round((config.ValidationPath is null ? config.Validation ?? 0.05 : 0) * 10_000);
+        var data = new ChatData(path, config.Columns);
+        var all = Rows.Read(path, config.Format).SelectMany(row => read(row, data));
+        return config.ValidationPath is not null ? all : all.Where(e => SdkCorpus.Fnv1a(key(e)) % 10_000 < share == isValidation);
+    }
+
+    private IEnumerable<T> Limited<T>(CorpusSplit split, IEnumerable<T> all) => split == CorpusSplit.Train && config.Limit > 0 ? all.Take((int)Math.Min(int.MaxValue, config.Limit)) : all;
+
+    /// <summary>Texts to learn, cut to the longest length.</summary>
+    public IEnumerable<AnswerRow> Examples(CorpusSplit split, LearnedPart part)
+    {
+        var examples = Split(split, () => SdkInstructions.Examples(split), (row, data) => [data.Example(row)], e => e.Key);
+        foreach (var example in Limited(split, examples))
+        {
+            if (example.Messages is { } turns ? turns.Count == 0 || string.IsNullOrWhiteSpace(turns[^1]?["content"]?.ToString()) : string.IsNullOrWhiteSpace(example.Completion)) { Refuse("without an answer"); continue; }
+            var row = Encode(example, part).Cut(longest);
+            if (row.Scored > 0 || Refuse($"whose answer begins behind {longest} tokens")) yield return row;
+        }
+    }
+
+    // Plain texts become turns: models are asked by their template.
+    private AnswerRow Encode(ChatExample example, LearnedPart part) => encoder.Encode(example.Messages ?? new JsonArray(ChatData.Message("user", example.Prompt!), ChatData.Message("assistant", example.Completion!)), part);
+
+    /// <summary>Comparisons whose texts fit.</summary>
+    public IEnumerable<ComparisonRow> Comparisons(CorpusSplit split) => Rowed(Limited(split, Split(split, () => SdkInstructions.Comparisons(split), (row, data) => data.Comparisons(row), c => c.PromptText)));
+
+    private IEnumerable<ComparisonRow> Rowed(IEnumerable<Comparison> comparisons)
+    {
+        foreach (var c in comparisons)
+        {
+            if (c.Chosen == c.Rejected && !c.IsTie) { Refuse("whose two answers are the same"); continue; }
+            if (string.IsNullOrWhiteSpace(c.Chosen) || string.IsNullOrWhiteSpace(c.Rejected)) { Refuse("with an empty answer"); continue; }
+            var row = Row(c);
+            if (row.Length <= longest || Refuse($"longer than {longest} tokens")) yield return row;
+        }
+    }
+
+    /// <summary>A comparison as token rows.</summary>
+    public ComparisonRow Row(Comparison c)
+    {
+        AnswerRow Answer(string text) => encoder.Encode(new JsonArray([.. c.Prompt.Select(m => m!.DeepClone()), ChatData.Message("assistant", text)]), LearnedPart.LastAnswer);
+        var (chosen, rejected) = (Answer(c.Chosen), Answer(c.Rejected));
+        return new(chosen, rejected, Array.IndexOf(chosen.Counts, true) is >= 0 and var first ? first : chosen.Ids.Length, c);
+    }
+
+    /// <summary>Prompts that leave room for an answer, with what is known about them.</summary>
+    /// <param name="split">Which part.</param>
+    /// <param name="room">Tokens of an answer.</param>
+    public IEnumerable<PromptRow> Prompts(CorpusSplit split, int room)
+    {
+        var prompts = Split(split, () => SdkInstructions.Prompts(split).Select(p => (p.Prompt, (SdkText?)p.Fact)), (row, data) => [(data.Prompt(row).Prompt, (SdkText?)null)], p => p.Prompt.ToJsonString());
+        foreach (var (prompt, fact) in Limited(split, prompts))
+        {
+            var ids = encoder.Prompt(prompt);
+            if (ids.Length + room <= longest || Refuse($"of more than {longest - room} tokens")) yield return new(ids, prompt, fact);
+        }
+    }
+}
+
+/// <summary>A prompt to be answered.</summary>
+/// <param name="Ids">With the beginning of an answer.</param>
+/// <param name="Messages">As turns.</param>
+/// <param name="Fact">The documentation it asks for; null: none.</param>
+internal sealed record PromptRow(int[] Ids, JsonArray Messages, SdkText? Fact);

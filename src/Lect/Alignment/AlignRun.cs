@@ -1,0 +1,71 @@
+using Lect.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>The lecture's steps 2 and 3.</summary>
+public static class Alignment
+{
+    /// <summary>Runs the recipe that a run file names.</summary>
+    /// <inheritdoc cref="PretrainGpt.Run"/>
+    public static RunState Run(AlignConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default) => config.Validate().Recipe switch
+    {
+        "sft" => Sft.Run(config, folder, report, note, stop),
+        "reward" => RewardModel.Run(config, folder, report, note, stop),
+        "dpo" => Dpo.Run(config, folder, report, note, stop),
+        "ppo" => Ppo.Run(config, folder, report: report, note: note, stop: stop),
+        _ => Grpo.Run(config, folder, report: report, note: note, stop: stop),
+    };
+}
+
+/// <summary>What the recipes of alignment share.</summary>
+internal static class AlignRun
+{
+    /// <summary>Everything that was left open, so that run.yaml repeats this run on this machine.</summary>
+    public static AlignConfig Resolve(AlignConfig config, CausalLanguageModel model, Func<double, long> stepsOf)
+    {
+        var train = config.Train;
+        return config with
+        {
+            Train = train with
+            {
+                Steps = train.Steps ?? stepsOf(train.Epochs!.Value),
+                Epochs = null,
+                Threads = get_num_threads(),
+                Precision = Precision.Name(Precision.Resolve(train.Precision, (long)(train.MicroBatchSize ?? train.BatchSize) * 64, model.Width, 4 * model.Width)),
+            },
+        };
+    }
+
+    public static ComputeType ComputeOf(AlignConfig config) => config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
+
+    /// <summary>An answer to look at.</summary>
+    public static string Sample(AlignedModel model, AlignConfig config)
+    {
+        model.Model.Compute = ComputeType.Float32;
+        var prompt = model.Encoder.Prompt([ChatDataMessage("What does String.Trim do?")]);
+        var room = (int)Math.Min(48, model.Model.ContextLength - prompt.Length);
+        if (room < 1) return "";
+        var options = new DecodingOptions { MaxNewTokens = room, EosTokenIds = [model.EndId], Seed = config.Seed };
+        return model.Tokenizer.Decode([.. Models.Generator.Stream(model.Model, [prompt], options).Select(t => t.Id)], skipSpecialTokens: true);
+    }
+
+    private static System.Text.Json.Nodes.JsonObject ChatDataMessage(string content) => Text.ChatData.Message("user", content);
+}
+
+/// <summary>Means of figures between two lines of metrics.</summary>
+internal sealed class Averages
+{
+    private readonly Dictionary<string, (double Sum, double Weight)> sums = new(StringComparer.Ordinal);
+
+    public void Add(string name, double value, double weight = 1) => sums[name] = sums.GetValueOrDefault(name) is var s ? (s.Sum + value * weight, s.Weight + weight) : default;
+
+    /// <summary>The means, which begin anew.</summary>
+    public IEnumerable<(string, double)> Take()
+    {
+        var means = sums.Select(s => (s.Key, s.Value.Sum / s.Value.Weight)).ToList();
+        sums.Clear();
+        return means;
+    }
+}

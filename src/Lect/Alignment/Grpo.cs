@@ -1,0 +1,94 @@
+// Group-relative policy optimization: Shao et al. 2024, "DeepSeekMath", equation 3; as TRL's GRPOTrainer. No values: an answer is compared with the others to its prompt.
+using Lect.Models;
+using Lect.Text;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>Group-relative policy optimization, Dr. GRPO, DAPO, GSPO and CISPO.</summary>
+public static class Grpo
+{
+    /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in.</summary>
+    /// <inheritdoc cref="Ppo.Run"/>
+    public static RunState Run(AlignConfig config, string folder, RewardFunction? reward = null, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
+    {
+        config = config.Validate().WithFullPaths();
+        TorchNative.Load();
+        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+
+        using var policy = AlignedModel.Open(config, isScorer: false, note);
+        using var reference = config.Grpo.Beta > 0 ? policy.Reference(config) : null;
+        var (judge, held) = Sampling.RewardOf(config, policy, reward, note);
+        var data = new AlignData(config.Data, policy.Encoder, (int)Math.Min(config.Train.MaxLength ?? int.MaxValue, policy.Model.ContextLength), note);
+        using var sampling = new Sampling(config, policy, judge, data, config.Grpo.Generations);
+        try
+        {
+            config = AlignRun.Resolve(config, policy.Model, sampling.StepsOf);
+            data.Tell();
+            run.SaveSettings(config);
+            note?.Invoke($"{policy.Describe()}, {config.Grpo.Generations} answers a prompt, loss {config.Grpo.Loss}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");
+            var asked = data.Prompts(CorpusSplit.Validation, config.Rollout.MaxNewTokens).Take(Math.Min(config.Train.EvalExamples, config.Rollout.Batch)).ToList();
+            var update = new Update(config, policy, reference, sampling);
+            return TrainLoop.Run(new Training<int[]>
+            {
+                Model = policy.Model,
+                Batches = _ => [sampling.Next(update.Learn)],
+                Labels = _ => 1,
+                Tokens = rows => rows.Sum(r => (long)sampling.Rows[r].Ids.Length),
+                Loss = (rows, _) => update.Loss(rows),
+                Figures = sampling.Figures.Take,
+                Evaluate = asked.Count == 0 ? null : () => Evaluate(sampling.Answer(asked, -1), judge),
+                HighestOf = "eval/reward",
+                Sample = () => AlignRun.Sample(policy, config),
+                Save = to => { policy.Save(to); if (to != run.Path) sampling.Save(to); },
+                Load = from => { policy.Load(from); sampling.Load(from); },
+            }, config.Train, config.Seed, run, report, stop);
+        }
+        finally { foreach (var one in held) one.Dispose(); }
+    }
+
+    private static List<(string, double)> Evaluate(List<SampledAnswer> answers, RewardFunction judge) => [("eval/reward", judge(answers).Average()), ("eval/length", answers.Average(a => a.Counts.Count(c => c))), ("eval/ended", answers.Average(a => a.HasEnd ? 1.0 : 0))];
+
+    private sealed class Update(AlignConfig config, AlignedModel policy, CausalLanguageModel? reference, Sampling sampling)
+    {
+        private readonly GroupLoss loss = config.Grpo.GroupLoss;
+
+        public void Learn(IReadOnlyList<SampledAnswer> answers, double[] rewards)
+        {
+            using var scope = NewDisposeScope();
+            using var noGrad = no_grad();
+            var device = policy.Model.HeadWeight.device;
+            var scores = sampling.Penalized(answers, rewards);
+            var batch = new AnswerBatch(sampling.Rows, policy.PadId);
+            (sampling["logprobs"], sampling["mask"]) = (batch.LogProbs(policy.Model, config.Rollout.Temperature).LogProbs, batch.Mask(device));
+            if (config.Grpo.Beta > 0)
+                using (reference is null ? Lora.Off(policy.Model) : null) sampling["reference"] = batch.LogProbs(reference ?? policy.Model, config.Rollout.Temperature).LogProbs;
+            sampling["advantages"] = tensor(GroupLoss.Advantages(scores, config.Grpo.Generations, config.Grpo.ScaleRewards).Select(a => (float)a).ToArray(), device: device);
+            var groups = scores.Chunk(config.Grpo.Generations).ToList();
+            sampling.Figures.Add("reward", rewards.Average());
+            sampling.Figures.Add("reward_std", groups.Average(g => Math.Sqrt(g.Average(r => (r - g.Average()) * (r - g.Average())))));
+            sampling.Figures.Add("frac_reward_zero_std", groups.Average(g => g.All(r => r == g[0]) ? 1.0 : 0));
+        }
+
+        public Tensor Loss(int[] rows)
+        {
+            using var scope = NewDisposeScope();
+            policy.Model.Compute = AlignRun.ComputeOf(config);
+            var batch = new AnswerBatch([.. rows.Select(r => sampling.Rows[r])], policy.PadId);
+            var at = tensor(rows.Select(r => (long)r).ToArray(), device: policy.Model.HeadWeight.device);
+            Tensor Old(string name) => sampling[name].index_select(0, at).narrow(1, 0, batch.Length);
+            var (logProbs, entropy) = batch.LogProbs(policy.Model, config.Rollout.Temperature, wantsEntropy: true);
+            var mask = Old("mask");
+            var (perToken, kl, isClipped) = loss.PerToken(logProbs, Old("logprobs"), config.Grpo.Beta > 0 ? Old("reference") : null, sampling["advantages"].index_select(0, at), mask);
+            using (no_grad())
+            {
+                sampling.Figures.Add("kl", PolicyGradient.Mean(kl, mask).item<float>());
+                sampling.Figures.Add("entropy", PolicyGradient.Mean(entropy!, mask).item<float>());
+                sampling.Figures.Add("clip_ratio/region_mean", isClipped.to(ScalarType.Float32).expand_as(mask) is var clipped ? PolicyGradient.Mean(clipped, mask).item<float>() : 0);
+            }
+            return (perToken * mask * loss.Weights(mask, rows.Length, batch.Scored, config.Rollout.MaxNewTokens)).sum().MoveToOuterDisposeScope();
+        }
+    }
+}

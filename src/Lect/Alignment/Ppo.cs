@@ -1,0 +1,145 @@
+// Step 3b, reinforcement learning from human feedback: Ziegler et al. 2019; Ouyang et al. 2022, section 3.5, equation 2; Schulman et al. 2017.
+using Lect.Models;
+using Lect.Text;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>Proximal policy optimization of a language model against a reward.</summary>
+public static class Ppo
+{
+    /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in.</summary>
+    /// <param name="config">What to do.</param>
+    /// <param name="folder">Where the run is kept.</param>
+    /// <param name="reward">Who judges; null: as the run file says.</param>
+    /// <param name="report">Told each line of metrics.</param>
+    /// <param name="note">Told what happens besides.</param>
+    /// <param name="stop">Stops after the step in work, with a checkpoint.</param>
+    /// <returns>Where the run stands: at its end.</returns>
+    /// <exception cref="InvalidDataException">Something given cannot be used; the message says what.</exception>
+    /// <exception cref="ArithmeticException">The policy has run away from the reference; checkpoints are whole.</exception>
+    public static RunState Run(AlignConfig config, string folder, RewardFunction? reward = null, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
+    {
+        config = config.Validate().WithFullPaths();
+        TorchNative.Load();
+        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+
+        using var policy = AlignedModel.Open(config, isScorer: false, note);
+        using var reference = policy.Reference(config);
+        using nn.Module value = config.Model.Value is { } path ? ModelFolder.LoadScorer(path, policy.PadId, config.Seed).Model : new ValueHead(policy.Model.Width, policy.Model.HeadWeight.device);
+        using var both = new ActorCritic(policy.Model, value);
+        var (judge, held) = Sampling.RewardOf(config, policy, reward, note);
+        var data = new AlignData(config.Data, policy.Encoder, (int)Math.Min(config.Train.MaxLength ?? int.MaxValue, policy.Model.ContextLength), note);
+        using var sampling = new Sampling(config, policy, judge, data, generations: 1) { Number = config.Ppo.KlCoef };
+        try
+        {
+            config = AlignRun.Resolve(config, policy.Model, sampling.StepsOf);
+            data.Tell();
+            run.SaveSettings(config);
+            note?.Invoke($"{policy.Describe()}, values by {(value is ValueHead ? "a head on the policy" : "a model of their own")}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");
+            var asked = data.Prompts(CorpusSplit.Validation, config.Rollout.MaxNewTokens).Take(Math.Min(config.Train.EvalExamples, config.Rollout.Batch)).ToList();
+            var update = new Update(config, policy, value, reference, sampling);
+            return TrainLoop.Run(new Training<int[]>
+            {
+                Model = both,
+                Batches = _ => [sampling.Next(update.Learn)],
+                Labels = _ => 1,
+                Tokens = rows => rows.Sum(r => (long)sampling.Rows[r].Ids.Length),
+                Loss = (rows, _) => update.Loss(rows),
+                Figures = sampling.Figures.Take,
+                Evaluate = asked.Count == 0 ? null : () => update.Evaluate(asked, judge),
+                HighestOf = "eval/rlhf_reward",
+                Sample = () => AlignRun.Sample(policy, config),
+                Save = to => { policy.Save(to); if (to != run.Path) { sampling.Save(to); SafeTensorsFile.Write(Path.Combine(to, "value.safetensors"), value.named_parameters().Select(p => (p.name, (Tensor)p.parameter))); } },
+                Load = from => { policy.Load(from); sampling.Load(from); ModelFolder.LoadWeights(value, Weights.Open(Path.Combine(from, "value.safetensors")), from); },
+            }, config.Train, config.Seed, run, report, stop);
+        }
+        finally { foreach (var one in held) one.Dispose(); }
+    }
+
+    private sealed class ActorCritic : nn.Module
+    {
+        private readonly nn.Module policy, value;
+
+        public ActorCritic(nn.Module policy, nn.Module value) : base("ActorCritic")
+        {
+            (this.policy, this.value) = (policy, value);
+            RegisterComponents();
+        }
+    }
+
+    private sealed class Update(AlignConfig config, AlignedModel policy, nn.Module value, CausalLanguageModel? reference, Sampling sampling)
+    {
+        private readonly PpoClipping clipping = new(config.Ppo.CliprangePolicy, config.Ppo.CliprangeValue, config.Ppo.VfCoef, config.Ppo.EntCoef);
+        private readonly Lazy<List<int[]>> pretraining = new(() => [.. SdkCorpus.Texts().Where(t => SdkCorpus.SplitOf(t.Text) == CorpusSplit.Train).Take(20_000).Select(t => policy.Tokenizer.EncodeIds(t.Text)).Where(ids => ids.Length is > 4 and <= 128)]);
+
+        // What an iteration's answers are worth, token by token.
+        public void Learn(IReadOnlyList<SampledAnswer> answers, double[] rewards)
+        {
+            using var scope = NewDisposeScope();
+            using var noGrad = no_grad();
+            var p = config.Ppo;
+            var scores = tensor(sampling.Penalized(answers, rewards).Select(r => (float)r).ToArray(), device: policy.Model.HeadWeight.device);
+            var rollout = Rollout.Of(policy.Model, value, reference, new AnswerBatch(sampling.Rows, policy.PadId), config.Rollout.Temperature);
+            var mask = rollout.Mask;
+            var kl = PolicyGradient.Kl(rollout.LogProbs, rollout.Reference, p.KlEstimator) * mask;
+            var divergence = (PolicyGradient.Kl(rollout.LogProbs, rollout.Reference, "k1") * mask).sum(1).mean().item<float>();
+            if (divergence > p.MaxKl) throw new ArithmeticException(FormattableString.Invariant($"Found a divergence of {divergence:0.0} nats an answer from the reference. Expected at most ppo.max_kl = {p.MaxKl}: raise ppo.kl_coef ({sampling.Number:0.####} now), lower train.lr, or set ppo.target_kl or ppo.stop_kl. The checkpoints before this iteration are whole."));
+            var perToken = PolicyGradient.Rewards(kl, scores, mask, sampling.Number);
+            if (p.WhitenRewards) perToken = PolicyGradient.Whiten(perToken, mask, shiftsMean: false, unbiased: true);
+            var (advantages, returns) = PolicyGradient.Gae(perToken, rollout.Values, mask, p.Gamma, p.Lambda);
+            (sampling["logprobs"], sampling["reference"], sampling["values"], sampling["entropy"], sampling["mask"]) = (rollout.LogProbs, rollout.Reference, rollout.Values, rollout.Entropy, mask);
+            (sampling["advantages"], sampling["returns"]) = (PolicyGradient.Whiten(advantages, mask, shiftsMean: true, unbiased: true), returns);
+            var f = sampling.Figures;
+            var nonScore = (kl * -sampling.Number).sum(1).mean().item<float>();
+            f.Add("objective/kl", divergence);
+            f.Add("objective/entropy", (rollout.Entropy * mask).sum(1).mean().item<float>());
+            f.Add("objective/scores", rewards.Average());
+            f.Add("objective/non_score_reward", nonScore);
+            f.Add("objective/rlhf_reward", rewards.Average() + nonScore);
+            f.Add("objective/kl_coef", sampling.Number);
+            f.Add("val/explained_variance", Rollout.ExplainedVariance(rollout.Values, returns, mask));
+            if (p.TargetKl is { } target) sampling.Number = PolicyGradient.NextCoefficient(sampling.Number, divergence, target, p.KlHorizon, answers.Count);
+        }
+
+        public Tensor Loss(int[] rows)
+        {
+            using var scope = NewDisposeScope();
+            policy.Model.Compute = AlignRun.ComputeOf(config);
+            var rollout = new Rollout(sampling["logprobs"], sampling["reference"], sampling["values"], sampling["entropy"], sampling["mask"]) { Advantages = sampling["advantages"], Returns = sampling["returns"] };
+            var figures = rollout.Loss(policy.Model, value, [.. rows.Select(r => sampling.Rows[r])], rows, policy.PadId, config.Rollout.Temperature, clipping);
+            var f = sampling.Figures;
+            f.Add("policy/loss", figures.Policy);
+            f.Add("policy/entropy", figures.Entropy);
+            f.Add("policy/approxkl", figures.ApproxKl);
+            f.Add("policy/clipfrac", figures.ClipFraction);
+            f.Add("val/loss", figures.Value);
+            f.Add("val/clipfrac", figures.ValueClipFraction);
+            f.Add("val/ratio", figures.Ratio);
+            if (figures.ApproxKl > config.Ppo.StopKl) sampling.End();
+            var loss = config.Ppo.PretrainWeight > 0 ? figures.Loss + Pretraining(rows) * config.Ppo.PretrainWeight : figures.Loss;
+            return loss.MoveToOuterDisposeScope();
+        }
+
+        // InstructGPT's pre-training mix (equation 2's last term): as many texts as answers, chosen by the answers' ids.
+        private Tensor Pretraining(int[] rows)
+        {
+            var random = Seeds.Random(config.Seed, "pretraining", rows.Aggregate(17L, (h, r) => h * 31 + r), sampling.Rows[rows[0]].Ids.Length);
+            var batch = new AnswerBatch([.. rows.Select(_ => pretraining.Value[random.Next(pretraining.Value.Count)]).Select(ids => AnswerRow.Of([], ids))], policy.PadId);
+            return Sft.Loss(policy.Model, batch, 1.0 / batch.Scored);
+        }
+
+        // Other prompts than those of training, answered as the policy samples.
+        public List<(string, double)> Evaluate(List<PromptRow> asked, RewardFunction judge)
+        {
+            using var scope = NewDisposeScope();
+            var answers = sampling.Answer(asked, -1);
+            var rewards = judge(answers).Average();
+            var rollout = Rollout.Of(policy.Model, value, reference, new AnswerBatch([.. answers.Select(a => new AnswerRow(a.Ids, a.Counts))], policy.PadId), config.Rollout.Temperature);
+            var kl = ((rollout.LogProbs - rollout.Reference) * rollout.Mask).sum(1).mean().item<float>();
+            return [("eval/rlhf_reward", rewards - config.Ppo.KlCoef * kl), ("eval/reward", rewards), ("eval/kl", kl), ("eval/length", answers.Average(a => a.Counts.Count(c => c))), ("eval/ended", answers.Average(a => a.HasEnd ? 1.0 : 0))];
+        }
+    }
+}

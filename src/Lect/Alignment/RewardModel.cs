@@ -1,0 +1,137 @@
+// Step 3a, the reward model: Ouyang et al. 2022, section 3.5, equation 1 (Bradley and Terry 1952); as TRL's RewardTrainer.
+using Lect.Models;
+using Lect.Text;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Lect;
+
+/// <summary>The reward model: from comparisons it learns one number a text, higher for the answer that is preferred.</summary>
+public static class RewardModel
+{
+    private const int Window = 8192;
+
+    /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in.</summary>
+    /// <inheritdoc cref="PretrainGpt.Run"/>
+    public static RunState Run(AlignConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
+    {
+        config = config.Validate().WithFullPaths();
+        TorchNative.Load();
+        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+
+        using var model = AlignedModel.Open(config, isScorer: true, note);
+        var longest = model.Longest(config);
+        note?.Invoke($"reading {config.Data.Describe}");
+        var data = new AlignData(config.Data, model.Encoder, longest, note);
+        var validation = data.Comparisons(CorpusSplit.Validation).Take(config.Train.EvalExamples).ToList();
+        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train), r => r.Length, config.Train.BatchSize, Window, config.Seed);
+        config = AlignRun.Resolve(config, model.Model, batches.StepsOf);
+        data.Tell();
+        run.SaveSettings(config);
+        note?.Invoke($"{model.Describe()}, {validation.Count:N0} comparisons to validate with, {config.Train.Steps:N0} steps of {config.Train.BatchSize} pairs of at most {longest} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
+
+        var figures = new Averages();
+        return TrainLoop.Run(new Training<ComparisonRow[]>
+        {
+            Model = model.Model,
+            Batches = step => [.. batches.At(step).Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize)],
+            Labels = b => b.Length,
+            Tokens = b => b.Sum(r => (long)r.Chosen.Ids.Length + r.Rejected.Ids.Length),
+            Loss = (b, scale) => { model.Model.Compute = AlignRun.ComputeOf(config); return Loss(model.Model, b, scale, model.PadId, config.Reward.Centering, figures); },
+            Figures = figures.Take,
+            Evaluate = validation.Count == 0 ? null : () => Evaluate(model.Model, validation, model.PadId),
+            Save = model.Save,
+            Load = model.Load,
+        }, config.Train, config.Seed, run, report, stop);
+    }
+
+    private static Tensor Loss(CausalLanguageModel model, ComparisonRow[] rows, double scale, int padId, double centering, Averages figures)
+    {
+        using var scope = NewDisposeScope();
+        var (chosen, rejected) = Rewards(model, rows, padId);
+        var margin = rows.Any(r => r.Source.Margin is not null) ? tensor(rows.Select(r => (float)(r.Source.Margin ?? 0)).ToArray(), device: chosen.device) : null;
+        var ties = rows.Any(r => r.Source.IsTie) ? tensor(rows.Select(r => r.Source.IsTie ? 1f : 0f).ToArray(), device: chosen.device) : null;
+        using (no_grad())
+        {
+            figures.Add("accuracy", chosen.gt(rejected).to(ScalarType.Float32).mean().item<float>(), rows.Length);
+            figures.Add("margin", (chosen - rejected).mean().item<float>(), rows.Length);
+            figures.Add("mean_reward", ((chosen + rejected) / 2).mean().item<float>(), rows.Length);
+        }
+        return (PreferenceLoss.Reward(chosen, rejected, margin, ties, centering).sum() * scale).MoveToOuterDisposeScope();
+    }
+
+    // One pass for both: chosen rows, then rejected rows.
+    private static (Tensor Chosen, Tensor Rejected) Rewards(CausalLanguageModel model, IReadOnlyList<ComparisonRow> rows, int padId)
+    {
+        var scores = new AnswerBatch([.. rows.Select(r => r.Chosen), .. rows.Select(r => r.Rejected)], padId).Scores(model, padId).squeeze(1);
+        return (scores.narrow(0, 0, rows.Count), scores.narrow(0, rows.Count, rows.Count));
+    }
+
+    private static List<(string, double)> Evaluate(CausalLanguageModel model, List<ComparisonRow> rows, int padId)
+    {
+        var pairs = Score(model, rows, padId);
+        var figures = RewardEvaluation.Of(pairs);
+        return [("val_loss", figures.Loss), ("val_accuracy", figures.Accuracy), ("val_margin", figures.Margin), .. figures.ByKind.Select(k => ($"val_accuracy/{k.Kind}", k.Accuracy))];
+    }
+
+    /// <summary>The rewards of each pair, in the order of the rows.</summary>
+    internal static List<ScoredPair> Score(CausalLanguageModel model, IReadOnlyList<ComparisonRow> rows, int padId, int batch = 32)
+    {
+        using var noGrad = no_grad();
+        model.Compute = ComputeType.Float32;
+        var pairs = new ScoredPair[rows.Count];
+        foreach (var chunk in Enumerable.Range(0, rows.Count).OrderBy(i => rows[i].Length).Chunk(batch))
+        {
+            using var scope = NewDisposeScope();
+            var (chosen, rejected) = Rewards(model, [.. chunk.Select(i => rows[i])], padId);
+            var (c, r) = (chosen.cpu().contiguous().data<float>().ToArray(), rejected.cpu().contiguous().data<float>().ToArray());
+            for (var i = 0; i < chunk.Length; i++) pairs[chunk[i]] = new(c[i], r[i], rows[chunk[i]].Source);
+        }
+        return [.. pairs];
+    }
+}
+
+/// <summary>A comparison with the rewards of its answers.</summary>
+/// <param name="Chosen">Of the preferred answer.</param>
+/// <param name="Rejected">Of the other.</param>
+/// <param name="Source">The comparison.</param>
+public sealed record ScoredPair(double Chosen, double Rejected, Comparison Source)
+{
+    /// <summary>1 where the preferred answer has the higher reward, one half where both have the same.</summary>
+    public double Right => Chosen > Rejected ? 1 : Chosen == Rejected ? 0.5 : 0;
+}
+
+/// <summary>How well rewards agree with preferences.</summary>
+/// <param name="Count">Comparisons, ties left out.</param>
+/// <param name="Accuracy">The share in which the preferred answer has the higher reward; equal rewards count one half.</param>
+/// <param name="Interval">Wilson's of 95 %.</param>
+/// <param name="Margin">Mean of r_chosen - r_rejected.</param>
+/// <param name="Loss">Mean of -log σ(r_chosen - r_rejected).</param>
+/// <param name="Calibration">Expected calibration error of σ(r_chosen - r_rejected), ten bins.</param>
+/// <param name="LongerAnswer">Accuracy of always taking the longer answer.</param>
+/// <param name="ByKind">Accuracy of each kind, where comparisons have kinds.</param>
+/// <param name="ByLength">Accuracy where the preferred answer is the longer one, and where it is the shorter.</param>
+public sealed record RewardEvaluation(int Count, double Accuracy, (double Low, double High) Interval, double Margin, double Loss, double Calibration, double LongerAnswer, IReadOnlyList<(string Kind, double Accuracy, int Count)> ByKind, (double Longer, double Shorter) ByLength)
+{
+    /// <summary>The figures of scored comparisons.</summary>
+    public static RewardEvaluation Of(IReadOnlyList<ScoredPair> pairs)
+    {
+        pairs = [.. pairs.Where(p => !p.Source.IsTie)];
+        if (pairs.Count == 0) throw new InvalidDataException("Found no comparisons. Expected at least one that is no tie.");
+        static double Mean(IEnumerable<double> x) => x.DefaultIfEmpty(double.NaN).Average();
+        static int Longer(Comparison c) => c.Chosen.Length.CompareTo(c.Rejected.Length);
+        var accuracy = Mean(pairs.Select(p => p.Right));
+        return new(pairs.Count, accuracy, PreferenceStatistics.Wilson(accuracy * pairs.Count, pairs.Count), Mean(pairs.Select(p => p.Chosen - p.Rejected)), Mean(pairs.Select(p => Softplus(p.Rejected - p.Chosen))),
+            CalibrationError(pairs), Mean(pairs.Select(p => (Longer(p.Source) + 1) / 2.0)),
+            [.. pairs.Where(p => p.Source.Kind is not null).GroupBy(p => p.Source.Kind!, StringComparer.Ordinal).OrderBy(g => g.Key, StringComparer.Ordinal).Select(g => (g.Key, Mean(g.Select(p => p.Right)), g.Count()))],
+            (Mean(pairs.Where(p => Longer(p.Source) > 0).Select(p => p.Right)), Mean(pairs.Where(p => Longer(p.Source) < 0).Select(p => p.Right))));
+    }
+
+    private static double Softplus(double x) => Math.Max(x, 0) + Math.Log(1 + Math.Exp(-Math.Abs(x)));
+
+    // Of the answer that the rewards prefer: how sure they are against how often they are right.
+    private static double CalibrationError(IReadOnlyList<ScoredPair> pairs) => pairs
+        .Select(p => (Sure: 1 / (1 + Math.Exp(-Math.Abs(p.Chosen - p.Rejected))), p.Right)).GroupBy(p => Math.Min(9, (int)((p.Sure - 0.5) * 20)))
+        .Sum(bin => Math.Abs(bin.Average(p => p.Sure) - bin.Average(p => p.Right)) * bin.Count()) / pairs.Count;
+}

@@ -1,0 +1,150 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Lect.Models;
+using Lect.Text;
+
+namespace Lect;
+
+/// <summary>An answer that was sampled.</summary>
+/// <param name="Prompt">The conversation before it.</param>
+/// <param name="Response">Its text.</param>
+/// <param name="Ids">Prompt and answer as the policy's tokens.</param>
+/// <param name="Counts">Which of them are the answer.</param>
+/// <param name="HasEnd">Whether it ends by itself.</param>
+/// <param name="Fact">The documentation that the prompt asks for; null: none.</param>
+public sealed record SampledAnswer(JsonArray Prompt, string Response, int[] Ids, bool[] Counts, bool HasEnd, SdkText? Fact);
+
+/// <summary>Gives each answer its reward. Anything may: a model, a program, a few lines of C#.</summary>
+public delegate IReadOnlyList<double> RewardFunction(IReadOnlyList<SampledAnswer> answers);
+
+/// <summary>Rewards from models and programs.</summary>
+public static class Rewards
+{
+    /// <summary>The reward of a reward model's folder. Where its tokenizer is another than the policy's, texts are tokenized anew.</summary>
+    /// <param name="folder">The reward model.</param>
+    /// <param name="policy">The policy's tokenizer; null: texts are always tokenized anew.</param>
+    /// <param name="note">Told where tokenizers differ.</param>
+    /// <returns>The function, and what it holds.</returns>
+    public static (RewardFunction Reward, IDisposable Model) FromModel(string folder, Tokenizer? policy = null, Action<string>? note = null)
+    {
+        var scorer = RewardScorer.Load(folder);
+        var same = policy is not null && scorer.Tokenizer is { } own && own.VocabularySize == policy.VocabularySize && Enumerable.Range(0, own.VocabularySize).All(i => own.TokenOf(i) == policy.TokenOf(i));
+        if (policy is not null && !same) note?.Invoke($"the tokenizer of {folder} differs from the policy's: texts are tokenized anew for it");
+        return (answers => scorer.Score([.. answers.Select(a => same ? new AnswerRow(a.Ids, a.Counts) : scorer.Encode(a.Prompt, a.Response))]), scorer);
+    }
+
+    /// <summary>The reward of a program: it reads a line of JSON, {"prompt", "messages", "response"}, and writes a line with a number.</summary>
+    /// <param name="command">With its arguments, as a shell takes it.</param>
+    /// <exception cref="InvalidDataException">It cannot be started.</exception>
+    public static (RewardFunction Reward, IDisposable Program) FromProgram(string command)
+    {
+        var shell = OperatingSystem.IsWindows() ? ("cmd.exe", "/c") : ("/bin/sh", "-c");
+        var start = new ProcessStartInfo(shell.Item1) { RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false, ArgumentList = { shell.Item2, command } };
+        var process = Process.Start(start) ?? throw new InvalidDataException($"Found that rollout.program = '{command}' cannot be started. Expected a command.");
+        return (answers => [.. answers.Select(a => Ask(process, command, a))], new Stopped(process));
+    }
+
+    private static double Ask(Process process, string command, SampledAnswer answer)
+    {
+        string? line;
+        try
+        {
+            process.StandardInput.WriteLine(new JsonObject { ["prompt"] = (string?)answer.Prompt[^1]!["content"], ["messages"] = answer.Prompt.DeepClone(), ["response"] = answer.Response }.ToJsonString());
+            process.StandardInput.Flush();
+            line = process.StandardOutput.ReadLine();
+        }
+        catch (IOException) { line = null; }
+        if (line is null) throw new InvalidDataException($"The reward program '{command}' has ended{(process.WaitForExit(1000) ? $" with code {process.ExitCode}" : "")} and given no number. Expected one line with a number for each line that it reads; what it writes to standard error is shown as it is.");
+        return double.TryParse(line, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number) ? number : throw new InvalidDataException($"The reward program '{command}' answered '{(line.Length > 60 ? line[..60] + "…" : line)}'. Expected a line with a finite number.");
+    }
+
+    private sealed class Stopped(Process process) : IDisposable
+    {
+        public void Dispose()
+        {
+            try
+            {
+                process.StandardInput.Close();
+                if (!process.WaitForExit(2000)) process.Kill(entireProcessTree: true);
+            }
+            catch (Exception e) when (e is InvalidOperationException or IOException) { }   // it has ended
+            process.Dispose();
+        }
+    }
+
+    /// <summary>What a documentation answer is worth by rule: 1 where it names what the true text names (types, members, parameters, code), less as it leaves some out; 0 where it is empty.</summary>
+    public static double NamesFacts(SampledAnswer answer)
+    {
+        if (answer.Fact is not { } fact) return 0;
+        var wanted = (fact.Marks?.Select(m => fact.Text[m.Start..m.End]) ?? []).Append(fact.Kind == "exception" ? fact.Subject! : "").Where(w => w.Length > 1).Distinct(StringComparer.Ordinal).ToList();
+        if (wanted.Count == 0) wanted = [.. fact.Text.Split([' ', '.', ',', '(', ')', '"', '\''], StringSplitOptions.RemoveEmptyEntries).Where(w => w.Length > 5).Distinct(StringComparer.OrdinalIgnoreCase)];
+        return wanted.Count == 0 ? 0 : wanted.Count(w => answer.Response.Contains(w, StringComparison.OrdinalIgnoreCase)) / (double)wanted.Count;
+    }
+}
+
+/// <summary>A reward model with its tokenizer and template, from a folder. Not thread-safe.</summary>
+public sealed class RewardScorer : IDisposable
+{
+    private readonly CausalLanguageModel model;
+    private readonly ChatEncoder? encoder;
+    private readonly int? padId;
+
+    private RewardScorer(CausalLanguageModel model, Tokenizer? tokenizer, ChatEncoder? encoder, int? padId) => (this.model, Tokenizer, this.encoder, this.padId) = (model, tokenizer, encoder, padId);
+
+    /// <summary>Its tokenizer; null where the folder has none, and only ids can be used.</summary>
+    public Tokenizer? Tokenizer { get; }
+
+    /// <summary>Opens a folder.</summary>
+    /// <param name="folder">A classifier of one score over a decoder, or with adapters what they were trained on.</param>
+    /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
+    /// <param name="adapters">Folders of LoRA adapters, merged in order.</param>
+    /// <exception cref="InvalidDataException">It is no reward model.</exception>
+    public static RewardScorer Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null)
+    {
+        var config = ModelFolder.ReadConfig(folder);
+        if (adapters is not { Count: > 0 } && ModelFolder.HeadOf(config) != EncoderHead.ForSequenceClassification) throw new InvalidDataException($"{folder}: found a model that continues texts. Expected one with a score (…ForSequenceClassification of one label), as lect align reward makes it.");
+        var (model, _) = ModelFolder.LoadScorer(folder, padId: null, device: Devices.Choose(device));
+        try
+        {
+            foreach (var adapter in adapters ?? []) Lora.Merge(model, adapter);
+            var tokenizer = Tokenizer.LoadIfThere(folder);
+            return new(model, tokenizer, tokenizer is null ? null : AlignedModel.EncoderOf(folder, tokenizer).Encoder, (int?)model.ConfigJson["pad_token_id"]);
+        }
+        catch { model.Dispose(); throw; }
+    }
+
+    /// <summary>A prompt with its answer as tokens.</summary>
+    public AnswerRow Encode(JsonArray prompt, string response) => Needed.Encode(new JsonArray([.. prompt.Select(m => m!.DeepClone()), ChatData.Message("assistant", response)]), LearnedPart.Everything);
+
+    /// <summary>A conversation as tokens.</summary>
+    public AnswerRow Encode(JsonArray messages) => Needed.Encode(messages, LearnedPart.Everything);
+
+    private ChatEncoder Needed => encoder ?? throw Tokenizer.Missing();
+
+    /// <summary>The reward of each row.</summary>
+    /// <exception cref="InvalidDataException">A row that is empty, too long, or holds an id outside the vocabulary.</exception>
+    public IReadOnlyList<double> Score(IReadOnlyList<AnswerRow> rows, int batch = 32)
+    {
+        foreach (var row in rows) new EncoderRow(row.Ids).Check(model, typeCount: 0);
+        var rewards = new double[rows.Count];
+        using var noGrad = TorchSharp.torch.no_grad();
+        foreach (var chunk in Enumerable.Range(0, rows.Count).OrderBy(i => rows[i].Ids.Length).Chunk(batch))
+        {
+            using var scope = TorchSharp.torch.NewDisposeScope();
+            var scores = new AnswerBatch([.. chunk.Select(i => rows[i])], padId ?? 0).Scores(model, padId).squeeze(1).cpu().contiguous().data<float>().ToArray();
+            for (var i = 0; i < chunk.Length; i++) rewards[chunk[i]] = scores[i];
+        }
+        return rewards;
+    }
+
+    /// <summary>A comparison's rewards, as rows of a file are scored.</summary>
+    internal List<ScoredPair> Score(IReadOnlyList<Comparison> comparisons)
+    {
+        var data = new AlignData(new(), Needed, int.MaxValue, null);
+        return RewardModel.Score(model, [.. comparisons.Select(data.Row)], padId ?? 0);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => model.Dispose();
+}
