@@ -15,7 +15,7 @@ internal sealed class Progress : IDisposable
 
     public void Show(TrainEvent e)
     {
-        if (e.Metrics["val_loss"] is not null) { Note(Evaluation(e)); return; }
+        if (e.Metrics["lr"] is null && Unit(e) is null) { Note(Evaluation(e)); return; }
         var line = Line(e);
         if (rewrites)
         {

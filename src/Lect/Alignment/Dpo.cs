@@ -37,7 +37,7 @@ public static class Dpo
         return TrainLoop.Run(new Training<ComparisonRow[]>
         {
             Model = model.Model,
-            Batches = step => [.. batches.At(step).Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize)],
+            Batches = step => { var rows = batches.At(step); data.Tell(); return [.. rows.Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize)]; },
             Labels = b => b.Length,
             Tokens = b => b.Sum(r => (long)r.Chosen.Ids.Length + r.Rejected.Ids.Length),
             Loss = (b, scale) => { policy.Compute(AlignRun.ComputeOf(config)); return policy.Loss(b, scale, figures); },

@@ -34,7 +34,7 @@ public static class Sft
         return TrainLoop.Run(new Training<AnswerBatch>
         {
             Model = model.Model,
-            Batches = step => Batches(batches.At(step), config, longest, model.PadId),
+            Batches = step => { var rows = batches.At(step); data.Tell(); return Batches(rows, config, longest, model.PadId); },
             Labels = b => b.Scored,
             Tokens = b => b.Tokens,
             Loss = (b, scale) => { model.Model.Compute = AlignRun.ComputeOf(config); return Loss(model.Model, b, scale); },

@@ -1,0 +1,235 @@
+using System.Security.Cryptography;
+using System.Text.Json.Nodes;
+using Lect.Models;
+using Lect.Testing;
+using Lect.Text;
+
+namespace Lect.Tests.Alignment;
+
+/// <summary>The recipes of alignment, small: they reach known optima, stop and go on exactly, and refuse what cannot be.</summary>
+public sealed class AlignRecipesTests : IDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
+
+    public void Dispose() => Directory.Delete(folder, recursive: true);
+
+    private string At(params string[] parts) => Path.Combine([folder, .. parts]);
+
+    private string Write(string name, IEnumerable<string> lines)
+    {
+        File.WriteAllLines(At(name), lines);
+        return At(name);
+    }
+
+    private static readonly string[] s_things = ["cat", "dog", "sun", "sea", "tree", "bird", "fish", "moon"];
+
+    // A language model of two layers that has read a little.
+    private string Base()
+    {
+        if (Directory.Exists(At("base"))) return At("base");
+        var text = Write("text.txt", Enumerable.Range(0, 400).Select(i => $"### User:\nwhat is a {s_things[i % 8]}?\n\n### Assistant:\na {s_things[i % 8]} is a {s_things[(i + 1) % 8]}.\n"));
+        PretrainGpt.Run(new()
+        {
+            Tokenizer = new() { Kind = "bpe", Size = 300 },
+            Data = new() { Path = text },
+            Model = new() { ["architecture"] = "llama", ["hidden_size"] = 32, ["num_hidden_layers"] = 2, ["num_attention_heads"] = 2, ["max_position_embeddings"] = 64, ["tie_word_embeddings"] = true },
+            Train = new() { Steps = 40, BatchSize = 8, Block = 32, Lr = 5e-3, EvalEvery = 0, CheckpointEvery = 0, Precision = "fp32", SampleTokens = 0 },
+        }, At("base"));
+        return At("base");
+    }
+
+    private string Instructions() => Write("instructions.jsonl", Enumerable.Range(0, 64).Select(i => new JsonObject { ["prompt"] = $"what is a {s_things[i % 8]}?", ["completion"] = $"a {s_things[(i + 3) % 8]}." }.ToJsonString()));
+
+    private string Comparisons() => Write("comparisons.jsonl", Enumerable.Range(0, 64).Select(i => new JsonObject { ["prompt"] = $"what is a {s_things[i % 8]}?", ["chosen"] = $"yes {s_things[(i + 3) % 8]}.", ["rejected"] = $"no {s_things[(i + 5) % 8]}." }.ToJsonString()));
+
+    private string Prompts() => Write("prompts.jsonl", Enumerable.Range(0, 64).Select(i => new JsonObject { ["prompt"] = $"what is a {s_things[i % 8]}?" }.ToJsonString()));
+
+    private AlignConfig Config(string recipe, string data, int steps) => new()
+    {
+        Recipe = recipe,
+        Model = new() { Path = Base() },
+        Data = new() { Path = data, Validation = 0.2 },
+        Rollout = recipe is "ppo" or "grpo" ? new() { Batch = 16, MaxNewTokens = 4, Epochs = 2 } : new(),
+        Grpo = recipe == "grpo" ? new() { Generations = 4 } : new(),
+        Train = new() { Steps = steps, BatchSize = 8, MaxLength = 60, Lr = 2e-3, Schedule = "constant", EvalEvery = 5, CheckpointEvery = 4, LogEvery = 1, Precision = "fp32", EvalExamples = 8 },
+    };
+
+    private static string Hash(string run) => Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(Directory.GetFiles(run, "*.safetensors").Order(StringComparer.Ordinal).Last(f => Path.GetFileName(f) is "model.safetensors" or "adapter_model.safetensors"))));
+
+    private static List<string> WithoutTime(string run) => [.. RunFolder.ReadMetrics(run).Select(m =>
+    {
+        foreach (var key in m.Select(f => f.Key).Where(k => k.EndsWith("tokens_per_second", StringComparison.Ordinal) || k.StartsWith("time/", StringComparison.Ordinal)).ToList()) m.Remove(key);
+        return m.ToJsonString();
+    })];
+
+    private static double Judge(SampledAnswer answer) => answer.Response.Length > 0 && answer.Response[0] is >= 'a' and <= 'h' ? 1 : 0;
+
+    private static RunState Run(AlignConfig config, string to, Action<TrainEvent>? report = null, CancellationToken stop = default) => config.Recipe switch
+    {
+        "ppo" => Ppo.Run(config, to, answers => [.. answers.Select(Judge)], report, stop: stop),
+        "grpo" => Grpo.Run(config, to, answers => [.. answers.Select(Judge)], report, stop: stop),
+        _ => Lect.Alignment.Run(config, to, report, stop: stop),
+    };
+
+    [Theory]
+    [InlineData("sft", false)]
+    [InlineData("sft", true)]
+    [InlineData("reward", false)]
+    [InlineData("reward", true)]
+    [InlineData("dpo", false)]
+    [InlineData("dpo", true)]
+    [InlineData("ppo", false)]
+    [InlineData("ppo", true)]
+    [InlineData("grpo", false)]
+    public void A_run_that_was_stopped_anywhere_ends_in_the_same_weights_and_figures(string recipe, bool adapter)
+    {
+        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" => Prompts(), _ => Comparisons() };
+        var config = Config(recipe, data, 10) with { Lora = adapter ? new() { R = 2, TargetModules = ["all-linear"] } : null, Ppo = recipe == "ppo" ? new() { TargetKl = 0.1, KlHorizon = 100 } : new() };
+        Run(config, At("whole"));
+        foreach (var at in (long[])[3, 7])   // of the four steps of an iteration: in the middle of one, and of another
+        {
+            using var stop = new CancellationTokenSource();
+            Assert.ThrowsAny<OperationCanceledException>(() => Run(RunFolder.IsOccupied(At("cut")) ? RunFolder.SettingsOf<AlignConfig>(At("cut"), []) : config, At("cut"), e => { if (e.Step == at) stop.Cancel(); }, stop.Token));
+        }
+        Run(RunFolder.SettingsOf<AlignConfig>(At("cut"), []), At("cut"));
+        Assert.Equal(Hash(At("whole")), Hash(At("cut")));
+        Assert.Equal(WithoutTime(At("whole")).Count, WithoutTime(At("cut")).Count);
+        if (recipe is "sft" or "reward" or "dpo") Assert.Equal(WithoutTime(At("whole")), WithoutTime(At("cut")));
+    }
+
+    [Fact]
+    public void Instructions_are_learned_and_the_folder_talks()
+    {
+        foreach (var packing in (bool[])[false, true])
+        {
+            var to = At($"sft-{packing}");
+            Run(Config("sft", Instructions(), 150) with { Sft = new() { Packing = packing }, Data = new() { Path = Instructions(), ValidationPath = Instructions() }, Train = Config("sft", "", 150).Train with { Lr = 1e-2, EvalEvery = 10, CheckpointEvery = 0 } }, to);
+            var losses = RunFolder.ReadMetrics(to).Where(m => m["val_loss"] is not null).Select(m => (double)m["val_loss"]!).ToList();
+            Assert.True(losses[^1] < losses[0] / 3, $"{losses[0]} to {losses[^1]}");
+            using var model = LanguageModel.Load(to);
+            var ids = model.Encode(new JsonArray(new JsonObject { ["role"] = "user", ["content"] = "what is a cat?" }));
+            Assert.Equal("a sea.", model.Generate(ids).Text.Trim());
+            Assert.Equal("stop", model.Generate(ids).FinishReason);
+        }
+    }
+
+    [Fact]
+    public void An_adapter_is_learned_saved_and_merged()
+    {
+        var to = At("lora");
+        Run(Config("sft", Instructions(), 60) with { Lora = new() { R = 8, Alpha = 32, TargetModules = ["all-linear"] }, Data = new() { Path = Instructions(), ValidationPath = Instructions() }, Train = Config("sft", "", 60).Train with { Lr = 1e-2 } }, to);
+        Assert.True(File.Exists(Path.Combine(to, "adapter_model.safetensors")) && !File.Exists(Path.Combine(to, "model.safetensors")));
+        using LanguageModel plain = LanguageModel.Load(Base()), adapted = LanguageModel.Load(Base(), adapters: [to]);
+        JsonArray prompt = [new JsonObject { ["role"] = "user", ["content"] = "what is a cat?" }];
+        int[] whole = [.. adapted.Encode(prompt), .. adapted.Encode("a sea.")];
+        Assert.True(adapted.Score(whole).Total > plain.Score(whole).Total + 1, $"{adapted.Score(whole).Total} and {plain.Score(whole).Total}");
+    }
+
+    [Fact]
+    public void A_reward_model_learns_which_answers_are_preferred()
+    {
+        Run(Config("reward", Comparisons(), 40), At("reward"));
+        var last = RunFolder.ReadMetrics(At("reward")).Last(m => m["val_accuracy"] is not null);
+        Assert.Equal(1, (double)last["val_accuracy"]!, 6);
+        using var scorer = RewardScorer.Load(At("reward"));
+        JsonArray prompt = [new JsonObject { ["role"] = "user", ["content"] = "what is a cat?" }];
+        Assert.True(scorer.Score([scorer.Encode(prompt, "yes sea.")])[0] > scorer.Score([scorer.Encode(prompt, "no sea.")])[0]);
+        var found = RewardModelEvaluation.Of(scorer, [new(prompt, "yes sea.", "no sun."), new(prompt, "same", "same")], out var same);
+        Assert.Equal((1, 1.0, 1), (found.Count, found.Accuracy, same));
+    }
+
+    public static TheoryData<string> Losses { get; } = [.. PreferenceLoss.Kinds, "kto", "apo_zero_unpaired"];
+
+    [Theory]
+    [MemberData(nameof(Losses))]
+    public void Each_loss_of_preferences_raises_the_chosen_above_the_rejected(string loss)
+    {
+        var config = Config("dpo", Comparisons(), 12) with { Dpo = new() { Loss = loss, LabelSmoothing = loss is "exo_pair" or "conservative" or "robust" ? 0.1 : 0 } };
+        Run(config, At("dpo"));
+        var figures = RunFolder.ReadMetrics(At("dpo")).Where(m => m["eval_rewards/margins"] is not null || m["eval_rewards/chosen"] is not null).ToList();
+        double Margin(JsonObject m) => (double)m["eval_rewards/chosen"]! - (double)m["eval_rewards/rejected"]!;
+        if (loss == "sft") Assert.True((double)figures[^1]["val_loss"]! < (double)figures[0]["val_loss"]!);
+        else Assert.True(Margin(figures[^1]) > Margin(figures[0]), $"{Margin(figures[0])} to {Margin(figures[^1])}");
+    }
+
+    [Theory]
+    [InlineData("ppo")]
+    [InlineData("grpo")]
+    public void A_known_optimum_is_reached(string recipe)
+    {
+        // A bandit: 1 for an answer that begins with one of the letters a to h.
+        var config = Config(recipe, Prompts(), 160) with { Ppo = recipe == "ppo" ? new() { KlCoef = 0, VfCoef = 0.5 } : new(), Grpo = recipe == "grpo" ? new() { Generations = 4, Beta = 0 } : new(), Rollout = new() { Batch = 32, MaxNewTokens = 2, Epochs = 2, MissingEosPenalty = 0 }, Train = Config(recipe, "", 160).Train with { EvalEvery = 20, CheckpointEvery = 0 } };
+        Run(config, At(recipe));
+        var rewards = RunFolder.ReadMetrics(At(recipe)).Where(m => m["eval/reward"] is not null).Select(m => (double)m["eval/reward"]!).ToList();
+        Assert.True(rewards.Max() >= 0.95, string.Join(" ", rewards));
+    }
+
+    [Fact]
+    public void Rewards_come_from_programs_and_models_and_a_program_that_dies_is_named()
+    {
+        var program = OperatingSystem.IsWindows() ? "" : "while read line; do case \"$line\" in *'\"response\":\"a'*) echo 1;; *) echo 0.25;; esac; done";
+        Assert.SkipWhen(program.Length == 0, "needs a POSIX shell");
+        var (reward, process) = Rewards.FromProgram(program);
+        SampledAnswer Answer(string text) => new([new JsonObject { ["role"] = "user", ["content"] = "q" }], text, [1], [true], true, null);
+        using (process) Assert.Equal([1, 0.25], reward([Answer("a b"), Answer("b")]));
+        foreach (var (command, says) in (ReadOnlySpan<(string, string)>)[("exit 3", "ended"), ("while read line; do echo good; done", "'good'"), ("while read line; do echo NaN; done", "'NaN'")])
+        {
+            var (bad, held) = Rewards.FromProgram(command);
+            using (held) Assert.Contains(says, Assert.Throws<InvalidDataException>(() => bad([Answer("a")])).Message, StringComparison.Ordinal);
+        }
+        Run(Config("reward", Comparisons(), 10), At("judge"));
+        Assert.True(Lect.Alignment.Run(Config("grpo", Prompts(), 4) with { Model = new() { Path = Base(), Reward = [At("judge"), At("judge")] } }, At("judged")).Step == 4);
+    }
+
+    [Fact]
+    public void A_policy_that_runs_away_stops_with_its_checkpoints()
+    {
+        var config = Config("ppo", Prompts(), 40) with { Ppo = new() { KlCoef = 0, MaxKl = 0.5 }, Train = Config("ppo", "", 40).Train with { Lr = 5e-2, CheckpointEvery = 1 } };
+        Assert.Contains("ppo.kl_coef", Assert.Throws<ArithmeticException>(() => Run(config, At("away"))).Message, StringComparison.Ordinal);
+        Assert.NotEmpty(Directory.GetDirectories(At("away", "checkpoints")));
+    }
+
+    [Fact]
+    public void What_cannot_be_learned_from_is_left_out_and_counted()
+    {
+        var notes = new List<string>();
+        var data = Write("odd.jsonl", [.. File.ReadLines(Comparisons()), """{"prompt": "x", "chosen": "same", "rejected": "same"}""", """{"prompt": "x", "chosen": "", "rejected": "b"}""", $$"""{"prompt": "{{new string('z', 300)}}", "chosen": "a", "rejected": "b"}"""]);
+        Lect.Alignment.Run(Config("reward", data, 2), At("odd"), note: notes.Add);
+        var told = Assert.Single(notes, n => n.StartsWith("left out", StringComparison.Ordinal));
+        Assert.Contains("1 whose two answers are the same", told, StringComparison.Ordinal);
+        Assert.Contains("1 with an empty answer", told, StringComparison.Ordinal);
+        Assert.Contains("1 longer than 60 tokens", told, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Run_files_that_cannot_be_honoured_name_every_fault()
+    {
+        void Refused(AlignConfig config, params ReadOnlySpan<string> says)
+        {
+            var message = Assert.Throws<InvalidDataException>(() => Lect.Alignment.Run(config, At("bad"))).Message;
+            foreach (var part in says) Assert.Contains(part, message, StringComparison.Ordinal);
+        }
+        Refused(new() { Recipe = "sft" }, "model.path");
+        Refused(Config("dpo", Comparisons(), 2) with { Dpo = new() { Loss = "dpoo", Beta = 0 } }, "dpo.loss = 'dpoo'", "dpo.beta = 0");
+        Refused(Config("sft", Instructions(), 2) with { Ppo = new() { KlCoef = 1 }, Model = new() { Path = Base(), Reward = ["x"] } }, "ppo: lect align sft does not read", "model.reward");
+        Refused(Config("ppo", Prompts(), 2), "model.reward");
+        Refused(Config("grpo", Prompts(), 2) with { Rollout = new() { Batch = 20 } }, "train.batch_size = 8");
+        Refused(Config("sft", Comparisons(), 2) with { Data = new() { Path = Write("none.jsonl", ["""{"a": 1}"""]) } }, "columns a");
+        Refused(Config("sft", Instructions(), 2) with { Train = Config("sft", "", 2).Train with { MaxLength = 100 } }, "train.max_length = 100");
+        Refused(Config("sft", Instructions(), 2) with { Lora = new() { TargetModules = ["qq_proj"] } }, "qq_proj", "q_proj");
+        Refused(Config("ppo", Prompts(), 2) with { Model = new() { Path = Base(), Reward = [Base()] } }, "score");
+    }
+
+    public static TheoryData<string> Presets { get; } = [.. Directory.EnumerateFiles(Path.Combine(Fixtures.Root, "configs", "alignment"), "*.yaml").Select(f => Path.GetFileName(f)!).Where(f => f != "sdk-base.yaml").Order(StringComparer.Ordinal)];
+
+    [Theory]
+    [MemberData(nameof(Presets))]
+    public void A_shrunken_copy_of_each_preset_runs(string preset)
+    {
+        var recipe = RunFile.Load<AlignConfig>(Path.Combine(Fixtures.Root, "configs", "alignment", preset)).Recipe!;
+        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" => Prompts(), _ => Comparisons() };
+        var sets = new List<string> { $"model.path={Base()}", $"data.path={data}", "train.steps=2", "train.max_length=60", "train.eval_examples=4" };
+        if (recipe is "ppo" or "grpo") sets.AddRange(["rollout.max_new_tokens=4", "rollout.batch=32", "train.batch_size=16"]);
+        Assert.Equal(2, Run(RunFile.Load<AlignConfig>(Path.Combine(Fixtures.Root, "configs", "alignment", preset), sets), At("preset")).Step);
+    }
+}
