@@ -26,31 +26,33 @@ public static class SdkInstructions
 
     private static IEnumerable<SdkText> Texts() => SdkCorpus.Members().Where(t => (t.Kind is "summary" or "returns" or "value" || (t.Kind is "param" or "exception" && t.Subject is not null)) && t.Text.Length is >= 15 and <= 400 && !t.Text.Contains('\n', StringComparison.Ordinal));
 
+    // In an order that has nothing to do with the libraries', so that any beginning of it is a sample of all.
+    private static List<SdkText> Mixed(CorpusSplit split) => [.. Texts().Where(t => SdkCorpus.SplitOf(t.Text) == split).DistinctBy(t => (t.Text, t.Kind)).OrderBy(Key)];
+
     private static ulong Key(SdkText text) => SdkCorpus.Fnv1a($"{text.Member} {text.Kind} {text.Subject}");
 
     /// <summary>Conversations of one question, and for one member in ten of two.</summary>
     /// <param name="split">Which part.</param>
     public static IEnumerable<ChatExample> Examples(CorpusSplit split)
     {
-        SdkText? before = null;
-        foreach (var text in Texts().DistinctBy(t => (t.Text, t.Kind)))
+        var texts = Mixed(split);
+        var members = texts.ToLookup(t => t.Member);
+        foreach (var text in texts)
         {
-            if (SdkCorpus.SplitOf(text.Text) != split) continue;
             var (question, answer) = Ask(text, Key(text));
             var turns = new JsonArray(ChatData.Message("user", question), ChatData.Message("assistant", answer));
-            if (before?.Member == text.Member && Key(text) % 10 == 0)
+            if (Key(text) % 10 == 0 && members[text.Member].FirstOrDefault(t => t != text) is { } before)
             {
                 var (first, said) = Ask(before, 0);
                 turns = new JsonArray([ChatData.Message("user", first), ChatData.Message("assistant", said), .. turns.Select(t => t!.DeepClone())]);
             }
-            before = text;
             yield return new(turns);
         }
     }
 
     /// <summary>Prompts: the questions alone, in other words than <see cref="Examples"/> asks them where there are more.</summary>
     /// <param name="split">Which part.</param>
-    public static IEnumerable<(JsonArray Prompt, SdkText Fact)> Prompts(CorpusSplit split) => Texts().DistinctBy(t => (t.Text, t.Kind)).Where(t => SdkCorpus.SplitOf(t.Text) == split)
+    public static IEnumerable<(JsonArray Prompt, SdkText Fact)> Prompts(CorpusSplit split) => Mixed(split)
         .Select(t => (new JsonArray(ChatData.Message("user", Ask(t, Key(t) / 3 % 5).Question)), t));
 
     /// <summary>True answers against corrupted ones; each text comes once for each of the corruptions, and again in other words until there are enough.</summary>
@@ -58,7 +60,7 @@ public static class SdkInstructions
     /// <param name="most">How many at most.</param>
     public static IEnumerable<Comparison> Comparisons(CorpusSplit split, long most = 1_000_000)
     {
-        var texts = Texts().Where(t => SdkCorpus.SplitOf(t.Text) == split).DistinctBy(t => (t.Text, t.Kind)).ToList();
+        var texts = Mixed(split);
         var siblings = texts.ToLookup(t => (SdkCorpus.TypeOf(t.Member), t.Kind));
         long given = 0;
         for (var round = 0u; texts.Count > 1; round++)

@@ -93,6 +93,8 @@ public sealed record AlignDataConfig
     public string? Format { get; init; }
     /// <summary>Our names to the file's: <c>messages</c>, <c>prompt</c>, <c>completion</c>, <c>chosen</c>, <c>rejected</c>.</summary>
     public Dictionary<string, string> Columns { get; init; } = [];
+    /// <summary>Examples of training that are left out at the beginning, so that two models learn from different ones.</summary>
+    public long Skip { get; init; }
     /// <summary>Examples of training at most, the first ones; 0: all.</summary>
     public long Limit { get; init; }
 
@@ -105,7 +107,7 @@ public sealed record AlignDataConfig
         if (Path is null && ((ValidationPath ?? Format) is not null || Columns.Count > 0 || Validation is not null)) yield return "data: found validation, validation_path, format or columns without path; the SDK's examples have their own splits";
         if (ValidationPath is not null && Validation is not null) yield return "data: found both validation and validation_path, expected one of them";
         if (Validation is < 0 or >= 1) yield return FormattableString.Invariant($"data.validation = {Validation}: expected at least 0 and less than 1");
-        if (Limit < 0) yield return $"data.limit = {Limit}: expected 0 (all) or more";
+        if (Limit < 0 || Skip < 0) yield return $"data.limit = {Limit}, data.skip = {Skip}: expected 0 or more";
         foreach (var column in Columns.Keys.Where(c => !ChatData.Columns.Contains(c))) yield return $"data.columns.{column}: expected {string.Join(", ", ChatData.Columns)}";
     }
 }

@@ -43,7 +43,7 @@ internal sealed class AlignData(AlignDataConfig config, ChatEncoder encoder, int
         return config.ValidationPath is not null ? all : all.Where(e => SdkCorpus.Fnv1a(key(e)) % 10_000 < share == isValidation);
     }
 
-    private IEnumerable<T> Limited<T>(CorpusSplit split, IEnumerable<T> all) => split == CorpusSplit.Train && config.Limit > 0 ? all.Take((int)Math.Min(int.MaxValue, config.Limit)) : all;
+    private IEnumerable<T> Limited<T>(CorpusSplit split, IEnumerable<T> all) => split != CorpusSplit.Train ? all : all.Skip((int)Math.Min(int.MaxValue, config.Skip)).Take(config.Limit > 0 ? (int)Math.Min(int.MaxValue, config.Limit) : int.MaxValue);
 
     /// <summary>Texts to learn, cut to the longest length.</summary>
     public IEnumerable<AnswerRow> Examples(CorpusSplit split, LearnedPart part)

@@ -121,8 +121,9 @@ public sealed class AlignRecipesTests : IDisposable
         Assert.True(File.Exists(Path.Combine(to, "adapter_model.safetensors")) && !File.Exists(Path.Combine(to, "model.safetensors")));
         using LanguageModel plain = LanguageModel.Load(Base()), adapted = LanguageModel.Load(Base(), adapters: [to]);
         JsonArray prompt = [new JsonObject { ["role"] = "user", ["content"] = "what is a cat?" }];
-        int[] whole = [.. adapted.Encode(prompt), .. adapted.Encode("a sea.")];
-        Assert.True(adapted.Score(whole).Total > plain.Score(whole).Total + 1, $"{adapted.Score(whole).Total} and {plain.Score(whole).Total}");
+        var asked = adapted.Encode(prompt);
+        double Answer(LanguageModel model) => model.Score([.. asked, .. adapted.Encode("a sea.")]).LogProbs.Skip(asked.Length).Sum(p => p!.Value);
+        Assert.True(Answer(adapted) > Answer(plain) + 1, $"{Answer(adapted)} and {Answer(plain)}");
     }
 
     [Fact]

@@ -1,0 +1,71 @@
+using System.Text.Json.Nodes;
+using static Lect.Tests.Alignment.AlignmentFixture;
+
+namespace Lect.Tests.Alignment;
+
+/// <summary>Statistics of votes and ratings against the fixtures' float64 values.</summary>
+public sealed class PreferenceStatisticsTests
+{
+    private const double Exact = 1e-9;
+    private static readonly JsonNode s_expected = Json("preferences", "expected.json"), s_votes = Json("preferences", "votes.json");
+    private static readonly List<string> s_players = [.. s_expected["bradley_terry"]!["strengths"]!.AsObject().Select(p => p.Key)];
+
+    private static List<(int A, int B, Vote Vote)> Votes() => [.. s_votes["votes"]!.AsArray().Select(v => (s_players.IndexOf((string)v![0]!), s_players.IndexOf((string)v[1]!), (string)v[2]! switch { "a" => Vote.A, "b" => Vote.B, _ => Vote.Tie }))];
+
+    [Fact]
+    public void Bradley_and_Terrys_strengths_and_their_errors()
+    {
+        var wins = PreferenceStatistics.Wins(Votes(), s_players.Count);
+        var bt = s_expected["bradley_terry"]!;
+        for (var i = 0; i < s_players.Count; i++)
+            for (var j = 0; j < s_players.Count; j++) Near((double)s_expected["wins_ties_half"]![i]![j]!, wins[i, j], Exact, "wins");
+        var (strengths, errors, likelihood) = PreferenceStatistics.BradleyTerry(wins);
+        for (var i = 0; i < s_players.Count; i++)
+        {
+            Near((double)bt["strengths"]![s_players[i]]!, strengths[i], Exact, s_players[i]);
+            Near((double)bt["standard_errors"]![s_players[i]]!, errors[i], Exact, s_players[i] + ", error");
+        }
+        Near((double)bt["log_likelihood"]!, likelihood, Exact, "likelihood");
+    }
+
+    [Fact]
+    public void Elo_intervals_and_tests()
+    {
+        foreach (var run in s_expected["elo"]!.AsArray())
+        {
+            var votes = Votes();
+            var after = run!["rating_of_a_and_b_after_each_vote"]!.AsArray();
+            for (var n = 1; n <= votes.Count; n += 40)
+            {
+                var ratings = PreferenceStatistics.Elo(votes.Take(n), s_players.Count, (double)run["k"]!);
+                Near((double)after[n - 1]![0]!, ratings[votes[n - 1].A], Exact, $"rating after vote {n}");
+                Near((double)after[n - 1]![1]!, ratings[votes[n - 1].B], Exact, $"rating after vote {n}");
+            }
+        }
+        var first = s_expected["first_position"]!;
+        var (wins, decisive) = ((int)first["wins"]!, (int)first["decisive"]!);
+        var (low, high) = PreferenceStatistics.Wilson(wins, decisive);
+        Near((double)first["wilson_95"]![0]!, low, Exact, "low");
+        Near((double)first["wilson_95"]![1]!, high, Exact, "high");
+        Near((double)first["binomial_p"]!, PreferenceStatistics.SignTest(wins, decisive), Exact, "sign test");
+        foreach (var pair in s_expected["pairs"]!.AsArray())
+            Near((double)pair!["sign_test_p"]!, PreferenceStatistics.SignTest((int)pair["wins"]!, (int)pair["wins"]! + (int)pair["losses"]!), Exact, pair["pair"]!.ToJsonString());
+    }
+
+    [Fact]
+    public void Agreement_of_raters_and_best_of_n()
+    {
+        var ratings = s_votes["ratings"]!.AsArray().Select(r => (IReadOnlyList<string?>)[.. r!.AsArray().Select(v => (string?)v?.ToString())]).ToList();
+        foreach (var pair in s_expected["cohen"]!.AsArray())
+            Near((double)pair!["cohen_kappa"]!, PreferenceStatistics.CohenKappa(ratings[(int)pair["raters"]![0]!], ratings[(int)pair["raters"]![1]!]), Exact, "kappa");
+        Near((double)s_expected["krippendorff_alpha_nominal"]!, PreferenceStatistics.KrippendorffAlpha(ratings), Exact, "alpha");
+        Near((double)s_expected["fleiss_kappa_items_rated_by_all"]!["value"]!, PreferenceStatistics.FleissKappa(ratings), Exact, "Fleiss");
+        var best = s_expected["best_of_n"]!;
+        var rewards = s_votes["rewards"]!.AsArray().Select(Numbers).ToList();
+        foreach (var (n, value) in best["expected_best_reward"]!.AsObject())
+            Near((double)value!, rewards.Average(r => PreferenceStatistics.ExpectedBest(r, int.Parse(n, System.Globalization.CultureInfo.InvariantCulture))), Exact, $"best of {n}");
+        foreach (var (n, value) in best["kl_bound_nats"]!.AsObject()) Near((double)value!, PreferenceStatistics.BestOfNKl(int.Parse(n, System.Globalization.CultureInfo.InvariantCulture)), Exact, $"bound of {n}");
+        var pass = best["pass_at_k"]!;
+        foreach (var (k, value) in pass["values"]!.AsObject()) Near((double)value!, Ids(pass["correct"]).Average(c => PreferenceStatistics.PassAtK((int)pass["samples"]!, c, int.Parse(k, System.Globalization.CultureInfo.InvariantCulture))), Exact, $"pass at {k}");
+    }
+}
