@@ -10,8 +10,8 @@ internal static class DemoCommand
 {
     public static Command Create()
     {
-        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five), bert (ten), gpt (five) or evolution (ten: from GPT-1 to Qwen3)", DefaultValueFactory = _ => "gpt" };
-        chapter.AcceptOnlyFromAmong("embeddings", "seq2seq", "bert", "gpt", "evolution");
+        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five), bert (ten), gpt (five), evolution (ten: from GPT-1 to Qwen3) or rlhf (fifteen: the three steps, and DPO)", DefaultValueFactory = _ => "gpt" };
+        chapter.AcceptOnlyFromAmong("embeddings", "seq2seq", "bert", "gpt", "evolution", "rlhf");
         var output = new Option<string?>("--out") { Description = "Folder of the demo's run (runs/demo-CHAPTER)" };
         var seeds = new Option<int>("--seeds") { Description = "Runs of each architecture (evolution)", DefaultValueFactory = _ => 1 };
         var sets = Screen.Sets();
@@ -21,7 +21,7 @@ internal static class DemoCommand
             var (name, given) = (parsed.GetValue(chapter)!, parsed.GetValue(sets) ?? []);
             if (parsed.GetValue(seeds) != 1 && name != "evolution") throw new InvalidDataException($"Found --seeds {parsed.GetValue(seeds)} with lect demo {name}. Expected it with lect demo evolution.");
             var folder = parsed.GetValue(output) ?? Path.Combine("runs", "demo-" + name);
-            return name switch { "embeddings" => Embeddings(folder, given), "seq2seq" => Seq2Seq(folder, given), "bert" => Bert(folder, given), "evolution" => Evolve(folder, given, parsed.GetValue(seeds)), _ => Gpt(folder, given) };
+            return name switch { "embeddings" => Embeddings(folder, given), "seq2seq" => Seq2Seq(folder, given), "bert" => Bert(folder, given), "evolution" => Evolve(folder, given, parsed.GetValue(seeds)), "rlhf" => Rlhf(folder, given), _ => Gpt(folder, given) };
         });
         return command;
     }
@@ -264,6 +264,66 @@ internal static class DemoCommand
               lect attention --model {folder}/mistral-1 --text "Returns the number of items in the collection." --out map.html
             """);
         return 0;
+    }
+
+    // The lecture's three steps, and a number at the end that says whether the model got better.
+    private static int Rlhf(string folder, string[] sets)
+    {
+        string At(string name) => Path.Combine(folder, name);
+        using (var stop = new StopSignals())
+        using (var progress = new Progress())
+        {
+            var (begun, file) = (RunFolder.IsAt(At("base")), Screen.ConfigFile("configs/alignment/sdk-base.yaml"));
+            progress.Note(begun ? $"Going on with the demo in {folder} (remove the folder to see it from the beginning)." : "Step 1, pre-training: a small Llama learns the documentation of the .NET SDK.");
+            PretrainGpt.Run(begun ? RunFolder.SettingsOf<PretrainGptConfig>(At("base"), []) : RunFile.Load<PretrainGptConfig>(file, ["train.steps=900", .. sets]), At("base"), progress.Show, progress.Note, stop.Token);
+            Step("Step 2, instruction tuning: questions about the libraries, and what the documentation answers.", "sft", "sdk-sft", "base", "train.steps=300");
+            Step("Step 3a, the reward model: true answers against corrupted ones.", "reward", "sdk-reward", "sft", "train.steps=200", "train.eval_examples=256");
+            Step("A second reward model from other comparisons, to judge at the end what neither step saw.", "judge", "sdk-reward", "sft", "train.steps=200", "train.eval_examples=256", "data.skip=20000", "seed=7");
+            Step("Step 3b, PPO: answers that the reward model likes, not far from what was learned.", "ppo", "sdk-ppo", "sft", $"model.reward={At("reward")}", "train.steps=80");
+            Step("Beyond the lecture, DPO: the comparisons themselves, without a reward model.", "dpo", "sdk-dpo", "sft", "train.steps=100");
+
+            void Step(string what, string name, string preset, string from, params string[] own)
+            {
+                progress.Note(RunFolder.IsAt(At(name)) ? $"Going on with {At(name)}." : what);
+                Alignment.Run(Settings<AlignConfig>(At(name), $"configs/alignment/{preset}.yaml", [$"model.path={At(from)}", .. own]), At(name), progress.Show, progress.Note, stop.Token);
+            }
+        }
+        ShowRewards(At("reward"));
+        ShowWins(At);
+        AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"""
+
+            What to type next:
+              lect chat --model {At("ppo")}
+              lect evaluate win-rate --model {At("dpo")} --against {At("ppo")} --judge {At("judge")}
+              lect evaluate reward --model {At("reward")}
+              lect align grpo -c configs/alignment/sdk-grpo.yaml --set model.path={At("sft")} model.reward={At("reward")} --out {At("grpo")}
+            """);
+        return 0;
+    }
+
+    private static void ShowRewards(string folder)
+    {
+        using var scorer = RewardScorer.Load(folder);
+        var found = RewardModelEvaluation.Of(scorer, [.. SdkInstructions.Comparisons(CorpusSplit.Test, 500)], out _);
+        AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"\nThe reward model on {found.Count} comparisons that it never saw: {Text(100 * found.Accuracy, "0.0")} % right ({Text(100 * found.Interval.Low, "0.0")} to {Text(100 * found.Interval.High, "0.0")}); always the longer answer: {Text(100 * found.LongerAnswer, "0.0")} %.");
+        var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn("the true answer against"), new TableColumn("right").RightAligned(), new TableColumn("of").RightAligned());
+        foreach (var (kind, accuracy, count) in found.ByKind) table.AddRow(kind.Replace('_', ' '), Text(accuracy, "0.0 %"), Text(count, "0"));
+        AnsiConsole.Write(table);
+    }
+
+    private static void ShowWins(Func<string, string> at)
+    {
+        AnsiConsole.WriteLine("\nAgainst the model of step 2, on questions of the test split (a tie is half a win):");
+        var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn(""), new TableColumn("judge"), new TableColumn("win rate").RightAligned(), new TableColumn("95 % interval").RightAligned(), new TableColumn("characters, before and after").RightAligned());
+        foreach (var name in (string[])["ppo", "dpo"])
+            foreach (var (judge, path) in new[] { ("the reward model it learned from", at("reward")), ("a reward model of other comparisons", at("judge")), ("names the documentation's facts", "facts") })
+            {
+                var found = WinRate.Of(at(name), null, at("sft"), new() { Judge = path, Limit = 150 });
+                table.AddRow(name.ToUpperInvariant(), judge, Text(found.Rate, "0.0 %"), $"{Text(found.Interval.Low, "0.0 %")} to {Text(found.Interval.High, "0.0 %")}", $"{Text(found.LengthAgainst, "0")}, {Text(found.Length, "0")}");
+            }
+        AnsiConsole.Write(table);
+        var last = RunFolder.ReadMetrics(at("ppo")).Where(m => m["eval/kl"] is not null).ToList();
+        if (last.Count > 0) AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"PPO's policy is {Figure(last[^1], "eval/kl", "0.00")} nats an answer from step 2's; its reward went from {Figure(last[0], "eval/reward", "0.00")} to {Figure(last[^1], "eval/reward", "0.00")}. Where an interval holds 50 %, nothing can be said.");
     }
 
     private static void ShowFigures(string folder, TokenFolder tokens, LanguageModel model)

@@ -109,10 +109,10 @@ public sealed record GroupLoss
     /// <summary>Rewards minus the mean of their group, divided by (the standard deviation of the <c>group</c> or of the <c>batch</c>, or by 1: <c>none</c>).</summary>
     public static double[] Advantages(IReadOnlyList<double> rewards, int group, string scale)
     {
-        const double Epsilon = 1e-4;
+        const double Least = 1e-4;
         static double Deviation(IReadOnlyCollection<double> x) => x.Count < 2 ? 0 : Math.Sqrt(x.Sum(r => (r - x.Average()) * (r - x.Average())) / (x.Count - 1));
         var all = Deviation(rewards.ToArray());
-        return [.. rewards.Chunk(group).SelectMany(g => g.Select(r => (r - g.Average()) / (scale switch { "group" => Deviation(g) + Epsilon, "batch" => all + Epsilon, _ => 1 })))];
+        return [.. rewards.Chunk(group).SelectMany(g => g.Select(r => (r - g.Average()) / (scale switch { "group" => Deviation(g) + Least, "batch" => all + Least, _ => 1 })))];
     }
 
     /// <summary>The loss of each token, [B, R].</summary>

@@ -118,7 +118,7 @@ internal static class JinjaFilters
 
     private static object? Default(object? value, JinjaArguments a, JinjaRun run) => value is JinjaUndefined || (a.Flag(1, "boolean") && !JinjaValues.IsTrue(value)) ? a.At(0, "default_value", "") : value;
 
-    private static object? Join(object? value, JinjaArguments a, JinjaRun run)
+    private static string Join(object? value, JinjaArguments a, JinjaRun run)
     {
         var items = JinjaValues.Items(value);
         if (a.At(1, "attribute") is { } attribute) items = [.. items.Select(i => Attribute(i, attribute))];
@@ -179,7 +179,7 @@ internal static class JinjaFilters
     {
         var order = Comparer<object?>.Create(JinjaValues.Compare);
         try { return [.. reverse ? items.OrderByDescending(key, order) : items.OrderBy(key, order)]; }
-        catch (InvalidOperationException e) when (e.InnerException is InvalidDataException inner) { throw inner; }
+        catch (InvalidOperationException e) when (e.InnerException is InvalidDataException inner) { throw new InvalidDataException(inner.Message, e); }
     }
 
     private static object? Extreme(object? value, JinjaArguments a, JinjaRun run, bool isMax) =>
@@ -266,7 +266,7 @@ internal static class JinjaFilters
         return isTie || digits < 0 ? Math.Round(value * power, MidpointRounding.ToEven) / power : double.Parse(value.ToString("F" + digits.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
     }
 
-    private static object? Indent(object? value, JinjaArguments a, JinjaRun run)
+    private static string Indent(object? value, JinjaArguments a, JinjaRun run)
     {
         var by = a.At(0, "width", (BigInteger)4) is string text ? text : new string(' ', Math.Clamp(a.Integer(0, "width", 4), 0, 1000));
         var (first, blank) = (a.Flag(1, "first"), a.Flag(2, "blank"));
@@ -312,7 +312,7 @@ internal static class JinjaFilters
         return (kept.LastIndexOf(' ') is >= 0 and var at ? kept[..at] : kept) + end;
     }
 
-    private static object? ToJson(object? value, JinjaArguments a, JinjaRun run)
+    private static string ToJson(object? value, JinjaArguments a, JinjaRun run)
     {
         var indent = a.Named.GetValueOrDefault("indent") ?? a.At(1, "indent");
         var blanks = indent switch { null => null, string text => text, _ => new string(' ', Math.Clamp(indent is BigInteger n && n < 1000 ? (int)n : 1000, 0, 1000)) };
@@ -399,7 +399,7 @@ internal static class JinjaFilters
                 'B' => now.ToString("MMMM", CultureInfo.InvariantCulture),
                 'b' or 'h' => now.ToString("MMM", CultureInfo.InvariantCulture),
                 'w' => Number((int)now.DayOfWeek, 1),
-                'u' => Number(now.DayOfWeek == 0 ? 7 : (int)now.DayOfWeek, 1),
+                'u' => Number(now.DayOfWeek == DayOfWeek.Sunday ? 7 : (int)now.DayOfWeek, 1),
                 'F' => now.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture),
                 'T' => now.ToString("HH:mm:ss", CultureInfo.InvariantCulture),
                 'D' => now.ToString("MM/dd/yy", CultureInfo.InvariantCulture),

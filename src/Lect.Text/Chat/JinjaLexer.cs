@@ -91,8 +91,8 @@ internal sealed class JinjaLexer
         if (sign == '-') text = PythonText.TrimEnd(text);
         else if (sign != '+' && !isVariable)
         {
-            var line = text.LastIndexOf('\n') + 1;
-            if ((line > 0 || isLineStart) && PythonText.Trim(text[line..]).Length == 0) text = text[..line];
+            var start = text.LastIndexOf('\n') + 1;
+            if ((start > 0 || isLineStart) && PythonText.Trim(text[start..]).Length == 0) text = text[..start];
         }
         Add(JinjaKind.Data, text);
     }

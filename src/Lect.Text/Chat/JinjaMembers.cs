@@ -80,7 +80,7 @@ internal static class JinjaOperators
     // Of the divisor's sign, as Python's.
     private static BigInteger Modulo(BigInteger m, BigInteger n) => BigInteger.Remainder(m, n) is var rest && !rest.IsZero && rest.Sign != n.Sign ? rest + n : rest;
 
-    private static object Real(string name, double x, double y)
+    private static double Real(string name, double x, double y)
     {
         if (y == 0 && (name is "/" or "//" or "%")) throw new InvalidDataException("Found a division by zero in the chat template.");
         return name switch
@@ -372,12 +372,14 @@ internal static class JinjaMethods
 
     private static InvalidDataException EmptySeparator() => new("Found a text split at nothing in the chat template. Expected a separator.");
 
+    private static readonly System.Buffers.SearchValues<char> s_lineEnds = System.Buffers.SearchValues.Create("\n\r\v\f\u001c\u001d\u001e\u0085\u2028\u2029");
+
     private static List<object?> Lines(string text, bool keepEnds)
     {
         var lines = new List<object?>();
         for (var start = 0; start < text.Length;)
         {
-            var end = text.AsSpan(start).IndexOfAny("\n\r\v\f\u001c\u001d\u001e\u0085\u2028\u2029") is >= 0 and var found ? start + found : text.Length;
+            var end = text.AsSpan(start).IndexOfAny(s_lineEnds) is >= 0 and var found ? start + found : text.Length;
             var next = end == text.Length ? end : text[end] == '\r' && end + 1 < text.Length && text[end + 1] == '\n' ? end + 2 : end + 1;
             lines.Add(text[start..(keepEnds ? next : end)]);
             start = next;

@@ -62,10 +62,10 @@ public static class RewardModel
     }
 
     // One pass for both: chosen rows, then rejected rows.
-    private static (Tensor Chosen, Tensor Rejected) Rewards(CausalLanguageModel model, IReadOnlyList<ComparisonRow> rows, int padId)
+    private static (Tensor Chosen, Tensor Rejected) Rewards(CausalLanguageModel model, ComparisonRow[] rows, int padId)
     {
         var scores = new AnswerBatch([.. rows.Select(r => r.Chosen), .. rows.Select(r => r.Rejected)], padId).Scores(model, padId).squeeze(1);
-        return (scores.narrow(0, 0, rows.Count), scores.narrow(0, rows.Count, rows.Count));
+        return (scores.narrow(0, 0, rows.Length), scores.narrow(0, rows.Length, rows.Length));
     }
 
     private static List<(string, double)> Evaluate(CausalLanguageModel model, List<ComparisonRow> rows, int padId)

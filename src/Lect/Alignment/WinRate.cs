@@ -80,7 +80,7 @@ public sealed record WinRate(double Rate, (double Low, double High) Interval, in
     }
 
     // P(win) = σ(w0 + w1 tanh(difference / its deviation)) by Newton's method; σ(w0) is the rate where the difference is 0.
-    private static double AtEqualLength(IReadOnlyList<double> outcomes, IReadOnlyList<double> lengths)
+    private static double AtEqualLength(List<double> outcomes, List<double> lengths)
     {
         var deviation = Math.Sqrt(lengths.Average(l => l * l));
         if (deviation == 0) return outcomes.Average();
