@@ -126,7 +126,7 @@ internal sealed class JinjaParser
     {
         var cases = new List<(JinjaExpression Test, JinjaStatement Body)>();
         JinjaStatement? otherwise = null;
-        for (var name = "elif"; name == "elif"; )
+        for (var name = "elif"; name == "elif";)
         {
             var test = Tuple(withCondition: false);
             Expect(JinjaKind.Close, "%}");
