@@ -119,6 +119,6 @@ internal static class ChatCommands
 
     private static AnswerRow Row(RewardScorer scorer, JsonObject line) => line["ids"] is JsonArray ids ? AnswerRow.Of([], [.. ids.Select(i => (int)i!)])
         : line["messages"] is JsonArray messages ? scorer.Encode(messages)
-        : line["response"] is JsonValue response ? scorer.Encode(new JsonArray(line["prompt"] is JsonValue prompt ? [Turn("user", (string)prompt!)] : []), (string)response!)
+        : line["response"] is JsonValue response ? scorer.Encode(line["prompt"] switch { JsonArray turns => turns, JsonValue prompt => new JsonArray(Turn("user", (string)prompt!)), _ => [] }, (string)response!)
         : throw new InvalidDataException("found neither \"response\" (with \"prompt\"), \"messages\" nor \"ids\".");
 }

@@ -304,7 +304,7 @@ internal static class DemoCommand
     private static void ShowRewards(string folder)
     {
         using var scorer = RewardScorer.Load(folder);
-        var found = RewardModelEvaluation.Of(scorer, [.. SdkInstructions.Comparisons(CorpusSplit.Test, 500)], out _);
+        var found = RewardModelEvaluation.Of(scorer, [.. SdkInstructions.Comparisons(CorpusSplit.Test, 500)]);
         AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"\nThe reward model on {found.Count} comparisons that it never saw: {Text(100 * found.Accuracy, "0.0")} % right ({Text(100 * found.Interval.Low, "0.0")} to {Text(100 * found.Interval.High, "0.0")}); always the longer answer: {Text(100 * found.LongerAnswer, "0.0")} %.");
         var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn("the true answer against"), new TableColumn("right").RightAligned(), new TableColumn("of").RightAligned());
         foreach (var (kind, accuracy, count) in found.ByKind) table.AddRow(kind.Replace('_', ' '), Text(accuracy, "0.0 %"), Text(count, "0"));

@@ -91,6 +91,8 @@ public static class Lora
         if (config.Faults().ToList() is { Count: > 0 } faults) throw new InvalidDataException($"The adapter's configuration cannot be honoured: {string.Join("; ", faults)}.");
         var (layers, isTarget) = (Layers(model).ToList(), Target(config));
         var chosen = layers.Where(l => isTarget(l.Name)).ToList();
+        foreach (var whole in config.ModulesToSave ?? [])
+            if (whole != "classifier" && !model.named_parameters().Any(p => p.name.Split('.').Contains(whole))) throw new InvalidDataException($"Found modules_to_save = {whole}, which names no part of {model.GetName()}. Expected a part of a parameter's name, such as embed_tokens or score (the output layer of a tied model is its embeddings).");
         if (chosen.Count == 0) throw new InvalidDataException($"Found target_modules = {config.TargetModules?.ToJsonString()}, which name no projection of {model.GetName()}. Expected some of {string.Join(", ", layers.Select(l => Last(l.Name)).Distinct())}, or \"all-linear\".");
         using var generator = Seeds.Generator(seed, "lora");
         return chosen.ConvertAll(l =>
@@ -135,7 +137,7 @@ public static class Lora
 
     /// <summary>Merges an adapter's folder into a model's weights, which then is as it would be had it been trained whole. Several are merged one after the other.</summary>
     /// <inheritdoc cref="Load"/>
-    public static void Merge(CausalLanguageModel model, string folder)
+    public static LoraConfig Merge(CausalLanguageModel model, string folder)
     {
         var config = ReadConfig(folder);
         var changes = Named(folder, () => Changes(model, config, seed: 1));
@@ -143,6 +145,7 @@ public static class Lora
         {
             Fill([.. Keys(changes.Select(c => (c.Name, c.Change))), .. Whole(model, config)], Path.Combine(folder, WeightsFile));
             foreach (var (_, layer, change) in changes) change.Merge(layer);
+            return config;
         }
         finally { foreach (var (_, _, change) in changes) change.Dispose(); }
     }

@@ -237,7 +237,7 @@ public static class ModelFolder
         if (HeadOf(config) != EncoderHead.ForSequenceClassification)
         {
             SetLabels(config, ["LABEL_0"]);
-            config["architectures"] = new JsonArray(Architecture(config).Replace("LMHeadModel", "ForSequenceClassification", StringComparison.Ordinal).Replace("ForCausalLM", "ForSequenceClassification", StringComparison.Ordinal));
+            config["architectures"] = new JsonArray("DecoderForSequenceClassification");   // the model writes its own full name
         }
         config["pad_token_id"] ??= padId;
         var model = CreateDecoder(config, device, path);

@@ -24,7 +24,7 @@ public sealed record ChatExample(JsonArray? Messages, string? Prompt = null, str
 public sealed record Comparison(JsonArray Prompt, string Chosen, string Rejected, bool IsPlain = false, double? Margin = null, bool IsTie = false, string? Kind = null)
 {
     /// <summary>The prompt as one text.</summary>
-    public string PromptText => IsPlain ? (string)Prompt[0]!["content"]! : string.Join('\n', Prompt.Select(m => (string?)m!["content"]));
+    public string PromptText => string.Join('\n', Prompt.Select(m => m!["content"]?.ToString()));
 }
 
 /// <summary>The field's formats of instructions and comparisons, read a row at a time: <c>messages</c>; <c>prompt</c> and <c>completion</c>; Dolly, Alpaca, ShareGPT, question and answer; <c>prompt</c>, <c>chosen</c>, <c>rejected</c> as texts or messages; hh-rlhf's dialogues; ranked answers.</summary>
@@ -33,7 +33,7 @@ public sealed record Comparison(JsonArray Prompt, string Chosen, string Rejected
 public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? columns = null)
 {
     /// <summary>Names that columns may be given for.</summary>
-    public static IReadOnlyList<string> Columns { get; } = ["messages", "prompt", "completion", "chosen", "rejected", "system"];
+    public static IReadOnlyList<string> Columns { get; } = ["messages", "prompt", "completion", "chosen", "rejected"];
 
     private JsonNode? Column(JsonObject row, string name, params ReadOnlySpan<string> others)
     {
@@ -83,8 +83,7 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
     public IEnumerable<Comparison> Comparisons(JsonObject row)
     {
         var (prompt, chosen, rejected) = (Column(row, "prompt", "question", "instruction"), Column(row, "chosen", "winning"), Column(row, "rejected", "losing"));
-        var (margin, isTie) = ((double?)(row["margin"] as JsonValue), (bool?)(row["tie"] as JsonValue) ?? false);
-        var kind = (string?)(row["kind"] as JsonValue);
+        var (margin, isTie, kind) = (Number(row, "margin"), row["tie"]?.ToString() is { } tie && (tie.Equals("true", StringComparison.OrdinalIgnoreCase) || tie == "1"), row["kind"]?.ToString());
         if (chosen is null && (row["responses"] ?? row["answers"]) is JsonArray ranked && prompt is not null)
         {
             var (before, isPlain) = Before(prompt, row);
@@ -96,6 +95,7 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
         if (chosen is JsonArray || rejected is JsonArray)
         {
             var (a, b) = (Turns(chosen as JsonArray ?? throw Mixed(row)), Turns(rejected as JsonArray ?? throw Mixed(row)));
+            if (a.Count == 0 || b.Count == 0) throw new InvalidDataException($"{path}: found a row with chosen or rejected without a turn. Expected at least the answer.");
             var before = prompt is JsonArray turns ? Turns(turns) : prompt is null ? new JsonArray([.. a.SkipLast(1).Select(m => m!.DeepClone())]) : new JsonArray(Message("user", Text(prompt, "prompt", row)));
             yield return new(before, Content(a[^1]), Content(b[^1]), Margin: margin, IsTie: isTie, Kind: kind);
             yield break;
@@ -115,12 +115,18 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
 
     private static JsonArray Copy(JsonArray array) => (JsonArray)array.DeepClone();
 
+    private double? Number(JsonObject row, string column) => Number(row[column], column);
+
+    // Columns of CSV are text.
+    private double? Number(JsonNode? node, string column) => node is null || node.ToString().Length == 0 ? null
+        : double.TryParse(node.ToString(), System.Globalization.NumberStyles.Float, System.Globalization.CultureInfo.InvariantCulture, out var number) ? number : throw new InvalidDataException($"{path}: found '{node}' in '{column}'. Expected a number.");
+
     private InvalidDataException Mixed(JsonObject row) => new($"{path}: found a row with the columns {Names(row)} in which one of chosen and rejected is a list and the other is not. Expected both as texts, or both as messages.");
 
     // Best first, or by their ranks (0 the best).
     private List<(string Text, double Rank)> Ranked(JsonArray answers, JsonArray? ranks, JsonObject row) => [.. answers.Select((a, i) => a is JsonObject o
-        ? (Text(o["text"] ?? o["content"], "text", row), (double?)o["rank"] ?? i)
-        : (Text(a, "responses", row), (double?)ranks?[i] ?? i)).OrderBy(a => a.Item2)];
+        ? (Text(o["text"] ?? o["content"], "text", row), Number(o, "rank") ?? i)
+        : (Text(a, "responses", row), Number(ranks?[i], "ranks") ?? i)).OrderBy(a => a.Item2)];
 
     /// <summary>hh-rlhf's dialogue as messages; null where the text is none.</summary>
     public static JsonArray? Dialogue(string text)

@@ -159,7 +159,7 @@ public sealed class ChatTemplate
         foreach (var (name, token) in specialTokens) scope[name] = token;
         foreach (var (name, value) in options.Variables) scope[name] = JinjaValues.From(value);
         (scope["messages"], scope["tools"], scope["documents"], scope["add_generation_prompt"]) = (JinjaValues.From(cleaned), JinjaValues.From(options.Tools), JinjaValues.From(options.Documents), options.AddGenerationPrompt);
-        body(new(scope, run));
+        run.Do(() => body(new(scope, run)));
         return open is null ? new(run.Text, run.Marked) : Cut(run, open);
     }
 

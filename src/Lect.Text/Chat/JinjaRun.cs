@@ -29,8 +29,26 @@ internal sealed class JinjaRun(DateTime now)
     private const int MostDepth = 200;
     private readonly Stopwatch watch = Stopwatch.StartNew();
     private StringBuilder output = new();
-    private long work;
+    private long work, calls;
     private int depth, captures;
+
+    [ThreadStatic] private static JinjaRun? s_current;
+
+    /// <summary>The rendering of this thread, which work inside of values is charged to.</summary>
+    public static void Charge(int units)
+    {
+        s_current?.Spend(units);
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack()) throw new InvalidDataException("Found values in the chat template that are nested too deep, or hold themselves. Expected plain ones.");
+    }
+
+    /// <summary>Carries out a template on this thread.</summary>
+    public void Do(Action body)
+    {
+        var outer = s_current;
+        s_current = this;
+        try { body(); }
+        finally { s_current = outer; }
+    }
 
     /// <summary>What strftime_now sees.</summary>
     public DateTime Now { get; } = now;
@@ -46,7 +64,7 @@ internal sealed class JinjaRun(DateTime now)
     public void Spend(BigInteger units)
     {
         if (units > MostWork || (work += (long)units) > MostWork) throw new InvalidDataException($"The chat template asks for more than {MostWork:N0} steps and characters. Expected a template that comes to an end; it loops or multiplies text.");
-        if ((work & 1023) < (long)units && watch.Elapsed.TotalSeconds > MostSeconds) throw new InvalidDataException($"The chat template has run for {MostSeconds} seconds. Expected a template that comes to an end.");
+        if ((++calls & 63) == 0 && watch.Elapsed.TotalSeconds > MostSeconds) throw new InvalidDataException($"The chat template has run for {MostSeconds} seconds. Expected a template that comes to an end.");
     }
 
     public void Write(string text)

@@ -150,6 +150,7 @@ internal static class JinjaValues
 
     public static bool Equal(object? a, object? b)
     {
+        JinjaRun.Charge(1);
         if (IsInteger(a, out var m) && IsInteger(b, out var n)) return m == n;
         if (IsNumber(a, out var x) && IsNumber(b, out var y)) return x == y;
         return (a, b) switch
@@ -198,7 +199,13 @@ internal static class JinjaValues
 
     /// <summary>What a loop goes through.</summary>
     /// <exception cref="InvalidDataException">It cannot be walked through.</exception>
-    public static IReadOnlyList<object?> Items(object? value) => value switch
+    public static IReadOnlyList<object?> Items(object? value)
+    {
+        JinjaRun.Charge(value is string letters ? letters.Length : 1);
+        return ItemsOf(value);
+    }
+
+    private static IReadOnlyList<object?> ItemsOf(object? value) => value switch
     {
         List<object?> list => list,
         JinjaTuple tuple => tuple.Items,
@@ -213,16 +220,28 @@ internal static class JinjaValues
 
     public static int Length(object? value) => value switch
     {
-        string text => PythonText.CodePoints(text).Length,
+        string text => Letters(text),
         JinjaView { Kind: JinjaViewKind.Generator } or null or bool or BigInteger or double or JinjaFunction or JinjaNamespace => throw new InvalidDataException($"Found '{TypeName(value)}' where the chat template asks for a length. Expected text, a list or a mapping."),
         _ => Items(value).Count,
     };
+
+    private static int Letters(string text)
+    {
+        JinjaRun.Charge(text.Length);
+        return PythonText.CodePoints(text).Length;
+    }
 
     /// <summary>str(value).</summary>
     public static string Str(object? value) => value switch { string text => text, JinjaUndefined => "", _ => Repr(value) };
 
     /// <summary>repr(value).</summary>
-    public static string Repr(object? value) => value switch
+    public static string Repr(object? value)
+    {
+        JinjaRun.Charge(value is string text ? text.Length : 1);
+        return ReprOf(value);
+    }
+
+    private static string ReprOf(object? value) => value switch
     {
         null => "None",
         bool b => b ? "True" : "False",
@@ -310,6 +329,7 @@ internal static class JinjaValues
         }
         void Write(object? v, int depth)
         {
+            JinjaRun.Charge(v is string s0 ? s0.Length : 1);
             switch (v)
             {
                 case null or bool: into.Append(v switch { null => "null", true => "true", _ => "false" }); break;

@@ -49,7 +49,7 @@ public sealed record AlignConfig : IRecipeConfig
         if (Lora is { } lora) faults.AddRange(lora.Faults());
         foreach (var (name, isOwn, isDefault) in new[] { ("sft", Recipe == "sft", Sft == new SftSection()), ("reward", Recipe == "reward", Reward == new RewardSection()), ("dpo", Recipe == "dpo", Dpo == new DpoSection()), ("rollout", Samples, Rollout == new RolloutSection()), ("ppo", Recipe == "ppo", Ppo == new PpoSection()), ("grpo", Recipe == "grpo", Grpo == new GrpoSection()) })
             if (!isOwn && !isDefault) faults.Add($"{name}: lect align {Recipe} does not read this section");
-        faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), _ => [] });
+        faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(Train.BatchSize, Train.MicroBatchSize), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), _ => [] });
         if (Model.Reference is not null && (Recipe is "sft" or "reward" || (Recipe == "dpo" && !Dpo.NeedsReference))) faults.Add("model.reference: this loss compares with none");
         if (Model.Value is not null && Recipe != "ppo") faults.Add("model.value: only lect align ppo has values");
         if (Model.Reward is not null && !Samples) faults.Add("model.reward: only lect align ppo and grpo ask for rewards");
@@ -202,14 +202,19 @@ public sealed record DpoSection
 
     internal PreferenceLoss Pairs => new() { Kind = Loss, Beta = Beta, LabelSmoothing = LabelSmoothing, Gamma = Gamma };
 
-    internal IEnumerable<string> Faults()
+    internal IEnumerable<string> Faults(int batch, int? micro)
     {
         if (!IsUnpaired && !PreferenceLoss.Kinds.Contains(Loss)) yield return $"dpo.loss = '{Loss}': expected {string.Join(", ", PreferenceLoss.Kinds)}, kto or apo_zero_unpaired";
         if (!(Beta > 0)) yield return FormattableString.Invariant($"dpo.beta = {Beta}: expected more than 0");
         if (LabelSmoothing is < 0 or >= 0.5) yield return FormattableString.Invariant($"dpo.label_smoothing = {LabelSmoothing}: expected at least 0 and less than 0.5");
         if (Loss == "exo_pair" && LabelSmoothing == 0) yield return "dpo.label_smoothing = 0: exo_pair needs more than 0";
         if (SftWeight < 0 || DesirableWeight < 0 || UndesirableWeight < 0) yield return "dpo: found a weight below 0";
-        if (SftWeight > 0 && IsUnpaired) yield return "dpo.sft_weight: expected 0 with a loss of single answers";
+        if (SftWeight > 0 && (IsUnpaired || Loss is "orpo" or "sft")) yield return $"dpo.sft_weight: expected 0 with {Loss}";
+        if (LabelSmoothing > 0 && Loss is not ("conservative" or "robust" or "exo_pair" or "aot" or "aot_unpaired")) yield return $"dpo.label_smoothing: {Loss} does not read it ('conservative' is DPO with it)";
+        if (Gamma != new DpoSection().Gamma && Loss != "simpo") yield return $"dpo.gamma: {Loss} does not read it";
+        if ((DesirableWeight != 1 || UndesirableWeight != 1) && !IsUnpaired) yield return $"dpo.desirable_weight, dpo.undesirable_weight: {Loss} does not read them";
+        if (micro is not null && (IsUnpaired || SftWeight > 0 || Loss is "orpo" or "sft" or "aot" or "aot_unpaired")) yield return $"train.micro_batch_size: {Loss} looks at the whole batch at once; leave the key away";
+        if (Loss == "kto" && batch < 2) yield return $"train.batch_size = {batch}: kto compares with answers to other prompts, expected at least 2";
     }
 }
 
@@ -226,6 +231,8 @@ public sealed record RolloutSection
     public double MissingEosPenalty { get; init; } = 1;
     /// <summary>A command that reads {"prompt","response"} a line and writes a number a line; instead of reward models.</summary>
     public string? Program { get; init; }
+    /// <summary>How long the program may think about an answer. <value>60</value></summary>
+    public double ProgramSeconds { get; init; } = 60;
     /// <summary>Passes over an iteration's answers. <value>2</value></summary>
     public int Epochs { get; init; } = 2;
 
@@ -237,6 +244,8 @@ public sealed record RolloutSection
         if (config.Train.MicroBatchSize is not null) yield return "train.micro_batch_size: means are taken over whole minibatches here; leave the key away, or lower train.batch_size";
         if (!(Temperature > 0)) yield return FormattableString.Invariant($"rollout.temperature = {Temperature}: expected more than 0");
         if (config.Train.Dropout > 0) yield return FormattableString.Invariant($"train.dropout = {config.Train.Dropout}: what is learned from must be what was sampled; leave the key away");
+        if (config.Lora?.Dropout > 0) yield return FormattableString.Invariant($"lora.dropout = {config.Lora.Dropout}: what is learned from must be what was sampled; leave the key away");
+        if (!(ProgramSeconds > 0)) yield return FormattableString.Invariant($"rollout.program_seconds = {ProgramSeconds}: expected more than 0");
         if (Program is not null && config.Model.Reward is not null) yield return "rollout.program: found together with model.reward, expected one of them";
     }
 }

@@ -63,7 +63,8 @@ internal sealed class AlignData(AlignDataConfig config, ChatEncoder encoder, int
     /// <summary>Comparisons whose texts fit.</summary>
     public IEnumerable<ComparisonRow> Comparisons(CorpusSplit split) => Rowed(Limited(split, Split(split, () => SdkInstructions.Comparisons(split), (row, data) => data.Comparisons(row), c => c.PromptText)));
 
-    private IEnumerable<ComparisonRow> Rowed(IEnumerable<Comparison> comparisons)
+    /// <summary>Comparisons as token rows; those that cannot be compared are left out.</summary>
+    public IEnumerable<ComparisonRow> Rowed(IEnumerable<Comparison> comparisons)
     {
         foreach (var c in comparisons)
         {
@@ -75,7 +76,7 @@ internal sealed class AlignData(AlignDataConfig config, ChatEncoder encoder, int
     }
 
     /// <summary>A comparison as token rows.</summary>
-    public ComparisonRow Row(Comparison c)
+    private ComparisonRow Row(Comparison c)
     {
         AnswerRow Answer(string text) => encoder.Encode(new JsonArray([.. c.Prompt.Select(m => m!.DeepClone()), ChatData.Message("assistant", text)]), LearnedPart.LastAnswer);
         var (chosen, rejected) = (Answer(c.Chosen), Answer(c.Rejected));

@@ -26,6 +26,9 @@ internal sealed class AlignedModel : IDisposable
     /// <summary>What fills rows; where the vocabulary has no padding, the end.</summary>
     public int PadId => Tokenizer.Padding ?? EndId;
 
+    /// <summary>The padding of a model's configuration, behind which its score is read; null: none.</summary>
+    public static int? PadOf(CausalLanguageModel model) => (int?)model.ConfigJson["pad_token_id"] is >= 0 and var id ? id : null;
+
     public bool HasAdapter => lora is not null;
 
     /// <summary>Opens the folder to train.</summary>
@@ -64,7 +67,24 @@ internal sealed class AlignedModel : IDisposable
         tokens["eos_token"] = end;
         var own = template is null ? ChatTemplate.LoadIfThere(folder) : null;
         var source = own?.Source ?? (template is null ? ChatTemplate.BuiltIn["plain"] : ChatTemplate.BuiltIn.GetValueOrDefault(template) ?? (File.Exists(template) ? File.ReadAllText(template) : throw new InvalidDataException($"Found model.template = '{template}'. Expected a file, or one of {string.Join(", ", ChatTemplate.BuiltIn.Keys)}.")));
+        end = EndOf(new(source, tokens), tokenizer, end, asked: template is not null);
+        tokens["eos_token"] = end;
         return (new(tokenizer, new(source, tokens), end), end);
+    }
+
+    // What a template ends an answer with: the tokenizer's end, or a token of its own.
+    private static string EndOf(ChatTemplate template, Tokenizer tokenizer, string end, bool asked)
+    {
+        string behind;
+        try
+        {
+            var text = template.Render([ChatData.Message("user", "question"), ChatData.Message("assistant", "answer")]).Text;
+            behind = text.LastIndexOf("answer", StringComparison.Ordinal) is >= 0 and var at ? text[(at + 6)..] : "";
+        }
+        catch (InvalidDataException) { return end; }   // a template of other roles
+        if (behind.Contains(end, StringComparison.Ordinal)) return end;
+        var own = tokenizer.AddedTokens.Where(t => t.Special && behind.StartsWith(t.Content, StringComparison.Ordinal)).Select(t => t.Content).FirstOrDefault();
+        return own ?? (asked ? throw new InvalidDataException($"Found a template that ends an answer with '{behind.Trim()}', which is neither '{end}' nor another special token of this tokenizer. Expected one that the model can say: model.template = plain or zephyr end with the tokenizer's own.") : end);
     }
 
     /// <summary>Writes the model folder, or the adapter's, with tokenizer and template.</summary>
@@ -89,8 +109,18 @@ internal sealed class AlignedModel : IDisposable
         else ModelFolder.LoadWeights(Model, Weights.Open(from), from);
     }
 
-    /// <summary>The model that is compared with: a folder of its own, the one that this began as, or where there is an adapter this without it (null).</summary>
-    public CausalLanguageModel? Reference(AlignConfig config) => config.Model.Reference is null && lora is not null ? null : ModelFolder.Load(config.Model.Reference ?? path, Model.HeadWeight.device, dropout: 0);
+    /// <summary>The model that is compared with: a folder of its own, the one that this began as, or where there is nothing but an adapter this without it (null).</summary>
+    public CausalLanguageModel? Reference(AlignConfig config)
+    {
+        if (config.Model.Reference is null && lora is { ModulesToSave: null or { Count: 0 } }) return null;
+        var reference = ModelFolder.Load(config.Model.Reference ?? path, Model.HeadWeight.device, dropout: 0);
+        return Fits(reference, "model.reference") ? reference : null;
+    }
+
+    /// <summary>Whether another model can read what this one reads.</summary>
+    /// <exception cref="InvalidDataException">It has fewer tokens or positions.</exception>
+    public bool Fits(CausalLanguageModel other, string role) => other.VocabularySize >= Tokenizer.VocabularySize && other.ContextLength >= Model.ContextLength ? true
+        : throw new InvalidDataException($"Found {role} with {other.VocabularySize} embeddings and {other.ContextLength} positions. Expected at least {Tokenizer.VocabularySize} and {Model.ContextLength}, as the policy has: it reads the policy's tokens.");
 
     /// <summary>The longest text.</summary>
     public int Longest(AlignConfig config)

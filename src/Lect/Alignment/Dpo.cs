@@ -116,12 +116,12 @@ public static class Dpo
             Add("logps/rejected", pairs.Rejected);
         }
 
-        // Each pair is a good answer and a bad one.
+        // Each pair is a good answer and a bad one; good ones first, so that the answer before each one's own is to another prompt.
         private Tensor Single(ComparisonRow[] rows, Averages figures)
         {
-            var answers = rows.SelectMany(r => new[] { r.Chosen, r.Rejected }).ToList();
-            var prompts = rows.SelectMany(r => new[] { r.PromptLength, r.PromptLength }).ToList();
-            var good = tensor(answers.Select((_, i) => i % 2 == 0).ToArray(), device: policy.HeadWeight.device);
+            var answers = rows.Select(r => r.Chosen).Concat(rows.Select(r => r.Rejected)).ToList();
+            var prompts = rows.Concat(rows).Select(r => r.PromptLength).ToList();
+            var good = tensor(answers.Select((_, i) => i < rows.Length).ToArray(), device: policy.HeadWeight.device);
             var (ratio, kl) = UnpairedLogProbs.Of(policy, reference, answers, prompts, padId, withKl: dpo.Loss == "kto");
             using (no_grad())
             {

@@ -60,6 +60,8 @@ public static class Grpo
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
             var device = policy.Model.HeadWeight.device;
+            policy.Model.Compute = AlignRun.ComputeOf(config);   // as in learning, so that a ratio begins as 1
+            if (reference is not null) reference.Compute = policy.Model.Compute;
             var scores = sampling.Penalized(answers, rewards);
             var batch = new AnswerBatch(sampling.Rows, policy.PadId);
             (sampling["logprobs"], sampling["mask"]) = (batch.LogProbs(policy.Model, config.Rollout.Temperature).LogProbs, batch.Mask(device));

@@ -28,7 +28,8 @@ public static class Ppo
 
         using var policy = AlignedModel.Open(config, isScorer: false, note);
         using var reference = policy.Reference(config);
-        using nn.Module value = config.Model.Value is { } path ? ModelFolder.LoadScorer(path, policy.PadId, config.Seed).Model : new ValueHead(policy.Model.Width, policy.Model.HeadWeight.device);
+        using nn.Module value = config.Model.Value is { } path ? ModelFolder.LoadScorer(path, policy.PadId, config.Seed, policy.Model.HeadWeight.device, dropout: 0).Model : new ValueHead(policy.Model.Width, policy.Model.HeadWeight.device);
+        if (value is CausalLanguageModel own) policy.Fits(own, "model.value");
         using var both = new ActorCritic(policy.Model, value);
         var (judge, held) = Sampling.RewardOf(config, policy, reward, note);
         var data = new AlignData(config.Data, policy.Encoder, (int)Math.Min(config.Train.MaxLength ?? int.MaxValue, policy.Model.ContextLength), note);
@@ -81,6 +82,8 @@ public static class Ppo
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
             var p = config.Ppo;
+            policy.Model.Compute = AlignRun.ComputeOf(config);   // as in learning, so that a ratio begins as 1
+            if (reference is not null) reference.Compute = policy.Model.Compute;
             var scores = tensor(sampling.Penalized(answers, rewards).Select(r => (float)r).ToArray(), device: policy.Model.HeadWeight.device);
             var rollout = Rollout.Of(policy.Model, value, reference, new AnswerBatch(sampling.Rows, policy.PadId), config.Rollout.Temperature);
             var mask = rollout.Mask;

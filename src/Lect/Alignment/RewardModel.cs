@@ -31,22 +31,22 @@ public static class RewardModel
         run.SaveSettings(config);
         note?.Invoke($"{model.Describe()}, {validation.Count:N0} comparisons to validate with, {config.Train.Steps:N0} steps of {config.Train.BatchSize} pairs of at most {longest} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
 
-        var figures = new Averages();
+        var (figures, pad) = (new Averages(), AlignedModel.PadOf(model.Model));
         return TrainLoop.Run(new Training<ComparisonRow[]>
         {
             Model = model.Model,
             Batches = step => { var rows = batches.At(step); data.Tell(); return [.. rows.Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize)]; },
             Labels = b => b.Length,
             Tokens = b => b.Sum(r => (long)r.Chosen.Ids.Length + r.Rejected.Ids.Length),
-            Loss = (b, scale) => { model.Model.Compute = AlignRun.ComputeOf(config); return Loss(model.Model, b, scale, model.PadId, config.Reward.Centering, figures); },
+            Loss = (b, scale) => { model.Model.Compute = AlignRun.ComputeOf(config); return Loss(model.Model, b, scale, pad, config.Reward.Centering, figures); },
             Figures = figures.Take,
-            Evaluate = validation.Count == 0 ? null : () => Evaluate(model.Model, validation, model.PadId),
+            Evaluate = validation.Count == 0 ? null : () => Evaluate(model.Model, validation, pad),
             Save = model.Save,
             Load = model.Load,
         }, config.Train, config.Seed, run, report, stop);
     }
 
-    private static Tensor Loss(CausalLanguageModel model, ComparisonRow[] rows, double scale, int padId, double centering, Averages figures)
+    private static Tensor Loss(CausalLanguageModel model, ComparisonRow[] rows, double scale, int? padId, double centering, Averages figures)
     {
         using var scope = NewDisposeScope();
         var (chosen, rejected) = Rewards(model, rows, padId);
@@ -62,13 +62,13 @@ public static class RewardModel
     }
 
     // One pass for both: chosen rows, then rejected rows.
-    private static (Tensor Chosen, Tensor Rejected) Rewards(CausalLanguageModel model, ComparisonRow[] rows, int padId)
+    private static (Tensor Chosen, Tensor Rejected) Rewards(CausalLanguageModel model, ComparisonRow[] rows, int? padId)
     {
-        var scores = new AnswerBatch([.. rows.Select(r => r.Chosen), .. rows.Select(r => r.Rejected)], padId).Scores(model, padId).squeeze(1);
+        var scores = new AnswerBatch([.. rows.Select(r => r.Chosen), .. rows.Select(r => r.Rejected)], padId ?? 0).Scores(model, padId).squeeze(1);
         return (scores.narrow(0, 0, rows.Length), scores.narrow(0, rows.Length, rows.Length));
     }
 
-    private static List<(string, double)> Evaluate(CausalLanguageModel model, List<ComparisonRow> rows, int padId)
+    private static List<(string, double)> Evaluate(CausalLanguageModel model, List<ComparisonRow> rows, int? padId)
     {
         var pairs = Score(model, rows, padId);
         var figures = RewardEvaluation.Of(pairs);
@@ -76,7 +76,7 @@ public static class RewardModel
     }
 
     /// <summary>The rewards of each pair, in the order of the rows.</summary>
-    internal static List<ScoredPair> Score(CausalLanguageModel model, IReadOnlyList<ComparisonRow> rows, int padId, int batch = 32)
+    internal static List<ScoredPair> Score(CausalLanguageModel model, IReadOnlyList<ComparisonRow> rows, int? padId, int batch = 32)
     {
         using var noGrad = no_grad();
         model.Compute = ComputeType.Float32;

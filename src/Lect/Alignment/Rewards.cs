@@ -21,7 +21,7 @@ public delegate IReadOnlyList<double> RewardFunction(IReadOnlyList<SampledAnswer
 /// <summary>Rewards from models and programs.</summary>
 public static class Rewards
 {
-    /// <summary>The reward of a reward model's folder. Where its tokenizer is another than the policy's, texts are tokenized anew.</summary>
+    /// <summary>The reward of a reward model's folder, which reads prompts and answers as text, by its own template and tokenizer.</summary>
     /// <param name="folder">The reward model.</param>
     /// <param name="policy">The policy's tokenizer; null: texts are always tokenized anew.</param>
     /// <param name="note">Told where tokenizers differ.</param>
@@ -30,30 +30,34 @@ public static class Rewards
     {
         var scorer = RewardScorer.Load(folder);
         var same = policy is not null && scorer.Tokenizer is { } own && own.VocabularySize == policy.VocabularySize && Enumerable.Range(0, own.VocabularySize).All(i => own.TokenOf(i) == policy.TokenOf(i));
-        if (policy is not null && !same) note?.Invoke($"the tokenizer of {folder} differs from the policy's: texts are tokenized anew for it");
-        return (answers => scorer.Score([.. answers.Select(a => same ? new AnswerRow(a.Ids, a.Counts) : scorer.Encode(a.Prompt, a.Response))]), scorer);
+        if (policy is not null && !same) note?.Invoke($"the tokenizer of {folder} differs from the policy's: it reads the answers as text");
+        // Through text always: what it learned from ends as its template ends, not as the policy's ids do.
+        return (answers => scorer.Score([.. answers.Select(a => scorer.Encode(a.Prompt, a.Response))]), scorer);
     }
 
     /// <summary>The reward of a program: it reads a line of JSON, {"prompt", "messages", "response"}, and writes a line with a number.</summary>
     /// <param name="command">With its arguments, as a shell takes it.</param>
+    /// <param name="seconds">How long it may think about an answer.</param>
     /// <exception cref="InvalidDataException">It cannot be started.</exception>
-    public static (RewardFunction Reward, IDisposable Program) FromProgram(string command)
+    public static (RewardFunction Reward, IDisposable Program) FromProgram(string command, double seconds = 60)
     {
-        var shell = OperatingSystem.IsWindows() ? ("cmd.exe", "/c") : ("/bin/sh", "-c");
-        var start = new ProcessStartInfo(shell.Item1) { RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false, ArgumentList = { shell.Item2, command } };
+        var shell = OperatingSystem.IsWindows() ? ("cmd.exe", "/c", command) : ("/bin/sh", "-c", "trap '' INT\n" + command);   // Ctrl+C is for the run, which asks once more
+        var start = new ProcessStartInfo(shell.Item1) { RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false, ArgumentList = { shell.Item2, shell.Item3 } };
         var process = Process.Start(start) ?? throw new InvalidDataException($"Found that rollout.program = '{command}' cannot be started. Expected a command.");
-        return (answers => [.. answers.Select(a => Ask(process, command, a))], new Stopped(process));
+        return (answers => [.. answers.Select(a => Ask(process, command, a, seconds))], new Stopped(process));
     }
 
-    private static double Ask(Process process, string command, SampledAnswer answer)
+    private static double Ask(Process process, string command, SampledAnswer answer, double seconds)
     {
         string? line;
         try
         {
-            process.StandardInput.WriteLine(new JsonObject { ["prompt"] = (string?)answer.Prompt[^1]!["content"], ["messages"] = answer.Prompt.DeepClone(), ["response"] = answer.Response }.ToJsonString());
+            process.StandardInput.WriteLine(new JsonObject { ["prompt"] = answer.Prompt[^1]!["content"]?.ToString(), ["messages"] = answer.Prompt.DeepClone(), ["response"] = answer.Response }.ToJsonString());
             process.StandardInput.Flush();
-            line = process.StandardOutput.ReadLine();
+            using var late = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+            line = process.StandardOutput.ReadLineAsync(late.Token).AsTask().GetAwaiter().GetResult();
         }
+        catch (OperationCanceledException e) { throw new InvalidDataException(FormattableString.Invariant($"The reward program '{command}' has given no line in {seconds} seconds. Expected one for each line that it reads, written at once (flushed); rollout.program_seconds gives it longer."), e); }
         catch (IOException) { line = null; }
         if (line is null) throw new InvalidDataException($"The reward program '{command}' has ended{(process.WaitForExit(1000) ? $" with code {process.ExitCode}" : "")} and given no number. Expected one line with a number for each line that it reads; what it writes to standard error is shown as it is.");
         return double.TryParse(line, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number) ? number : throw new InvalidDataException($"The reward program '{command}' answered '{(line.Length > 60 ? line[..60] + "…" : line)}'. Expected a line with a finite number.");
@@ -103,13 +107,16 @@ public sealed class RewardScorer : IDisposable
     public static RewardScorer Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null)
     {
         var config = ModelFolder.ReadConfig(folder);
-        if (adapters is not { Count: > 0 } && ModelFolder.HeadOf(config) != EncoderHead.ForSequenceClassification) throw new InvalidDataException($"{folder}: found a model that continues texts. Expected one with a score (…ForSequenceClassification of one label), as lect align reward makes it.");
-        var (model, _) = ModelFolder.LoadScorer(folder, padId: null, device: Devices.Choose(device));
+        var words = adapters?.LastOrDefault(a => Tokenizer.LoadIfThere(a) is not null) ?? folder;
+        var tokenizer = Tokenizer.LoadIfThere(words);
+        var read = tokenizer is null ? default : AlignedModel.EncoderOf(words, tokenizer);
+        var (model, made) = ModelFolder.LoadScorer(folder, tokenizer is null ? null : tokenizer.Padding ?? tokenizer.IdOf(read.EndOfText), device: Devices.Choose(device));
         try
         {
-            foreach (var adapter in adapters ?? []) Lora.Merge(model, adapter);
-            var tokenizer = Tokenizer.LoadIfThere(folder);
-            return new(model, tokenizer, tokenizer is null ? null : AlignedModel.EncoderOf(folder, tokenizer).Encoder, (int?)model.ConfigJson["pad_token_id"]);
+            var hasScore = ModelFolder.HeadOf(config) == EncoderHead.ForSequenceClassification;
+            foreach (var adapter in adapters ?? []) hasScore |= Lora.Merge(model, adapter).ModulesToSave?.Contains("score") == true;
+            if (!hasScore) throw new InvalidDataException($"{folder}: found a model that continues texts{(made.Count > 0 && adapters is { Count: > 0 } ? ", and adapters without a score" : "")}. Expected one with a score (…ForSequenceClassification of one label), as lect align reward makes it.");
+            return new(model, tokenizer, tokenizer is null ? null : read.Encoder, AlignedModel.PadOf(model));
         }
         catch { model.Dispose(); throw; }
     }
@@ -138,11 +145,13 @@ public sealed class RewardScorer : IDisposable
         return rewards;
     }
 
-    /// <summary>A comparison's rewards, as rows of a file are scored.</summary>
-    internal List<ScoredPair> Score(IReadOnlyList<Comparison> comparisons)
+    /// <summary>Comparisons' rewards; what cannot be compared is left out, and told.</summary>
+    internal List<ScoredPair> Score(IReadOnlyList<Comparison> comparisons, Action<string>? note)
     {
-        var data = new AlignData(new(), Needed, int.MaxValue, null);
-        return RewardModel.Score(model, [.. comparisons.Select(data.Row)], padId ?? 0);
+        var data = new AlignData(new(), Needed, (int)Math.Min(int.MaxValue, model.ContextLength), note);
+        var rows = data.Rowed(comparisons).ToList();
+        data.Tell();
+        return RewardModel.Score(model, rows, padId);
     }
 
     /// <inheritdoc/>

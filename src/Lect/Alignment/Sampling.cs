@@ -127,7 +127,7 @@ internal sealed class Sampling : IDisposable
     public static (RewardFunction Reward, List<IDisposable> Held) RewardOf(AlignConfig config, AlignedModel policy, RewardFunction? given, Action<string>? note)
     {
         if (given is not null) return (given, []);
-        if (config.Rollout.Program is { } program) return Rewards.FromProgram(program) is var (asked, process) ? (asked, [process]) : default;
+        if (config.Rollout.Program is { } program) return Rewards.FromProgram(program, config.Rollout.ProgramSeconds) is var (asked, process) ? (asked, [process]) : default;
         if (config.Model.Reward is not { Length: > 0 } folders)
         {
             if (config.Data.Path is null) return (answers => [.. answers.Select(Rewards.NamesFacts)], []);   // the SDK's prompts know their facts

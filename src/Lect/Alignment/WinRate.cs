@@ -106,14 +106,9 @@ public sealed record WinRate(double Rate, (double Low, double High) Interval, in
 /// <summary>A reward model's figures on comparisons.</summary>
 public static class RewardModelEvaluation
 {
-    /// <summary>Scores comparisons; those whose two answers are the same are left out.</summary>
+    /// <summary>Scores comparisons; those whose two answers are the same, empty or longer than the model's context are left out.</summary>
     /// <param name="scorer">The reward model.</param>
     /// <param name="comparisons">With or without kinds.</param>
-    /// <param name="same">How many were left out.</param>
-    public static RewardEvaluation Of(RewardScorer scorer, IReadOnlyList<Comparison> comparisons, out int same)
-    {
-        var different = comparisons.Where(c => c.Chosen != c.Rejected || c.IsTie).ToList();
-        same = comparisons.Count - different.Count;
-        return RewardEvaluation.Of(scorer.Score(different));
-    }
+    /// <param name="note">Told what was left out.</param>
+    public static RewardEvaluation Of(RewardScorer scorer, IReadOnlyList<Comparison> comparisons, Action<string>? note = null) => RewardEvaluation.Of(scorer.Score(comparisons, note));
 }

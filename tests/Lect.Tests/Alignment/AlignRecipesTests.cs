@@ -135,8 +135,10 @@ public sealed class AlignRecipesTests : IDisposable
         using var scorer = RewardScorer.Load(At("reward"));
         JsonArray prompt = [new JsonObject { ["role"] = "user", ["content"] = "what is a cat?" }];
         Assert.True(scorer.Score([scorer.Encode(prompt, "yes sea.")])[0] > scorer.Score([scorer.Encode(prompt, "no sea.")])[0]);
-        var found = RewardModelEvaluation.Of(scorer, [new(prompt, "yes sea.", "no sun."), new(prompt, "same", "same")], out var same);
-        Assert.Equal((1, 1.0, 1), (found.Count, found.Accuracy, same));
+        var told = new List<string>();
+        var found = RewardModelEvaluation.Of(scorer, [new(prompt, "yes sea.", "no sun."), new(prompt, "same", "same"), new(prompt, new string('z', 200), "b")], told.Add);
+        Assert.Equal((1, 1.0), (found.Count, found.Accuracy));
+        Assert.Contains("1 whose two answers are the same, 1 longer than 64 tokens", Assert.Single(told), StringComparison.Ordinal);
     }
 
     public static TheoryData<string> Losses { get; } = [.. PreferenceLoss.Kinds, "kto", "apo_zero_unpaired"];
@@ -173,9 +175,9 @@ public sealed class AlignRecipesTests : IDisposable
         var (reward, process) = Rewards.FromProgram(program);
         SampledAnswer Answer(string text) => new([new JsonObject { ["role"] = "user", ["content"] = "q" }], text, [1], [true], true, null);
         using (process) Assert.Equal([1, 0.25], reward([Answer("a b"), Answer("b")]));
-        foreach (var (command, says) in (ReadOnlySpan<(string, string)>)[("exit 3", "ended"), ("while read line; do echo good; done", "'good'"), ("while read line; do echo NaN; done", "'NaN'")])
+        foreach (var (command, says) in (ReadOnlySpan<(string, string)>)[("exit 3", "ended"), ("while read line; do echo good; done", "'good'"), ("while read line; do echo NaN; done", "'NaN'"), ("sleep 30", "flushed")])
         {
-            var (bad, held) = Rewards.FromProgram(command);
+            var (bad, held) = Rewards.FromProgram(command, seconds: 2);
             using (held) Assert.Contains(says, Assert.Throws<InvalidDataException>(() => bad([Answer("a")])).Message, StringComparison.Ordinal);
         }
         Run(Config("reward", Comparisons(), 10), At("judge"));
@@ -213,6 +215,10 @@ public sealed class AlignRecipesTests : IDisposable
         Refused(new() { Recipe = "sft" }, "model.path");
         Refused(Config("dpo", Comparisons(), 2) with { Dpo = new() { Loss = "dpoo", Beta = 0 } }, "dpo.loss = 'dpoo'", "dpo.beta = 0");
         Refused(Config("sft", Instructions(), 2) with { Ppo = new() { KlCoef = 1 }, Model = new() { Path = Base(), Reward = ["x"] } }, "ppo: lect align sft does not read", "model.reward");
+        Refused(Config("dpo", Comparisons(), 2) with { Dpo = new() { LabelSmoothing = 0.1, Gamma = 1, DesirableWeight = 2 } }, "dpo.label_smoothing", "dpo.gamma", "dpo.desirable_weight");
+        Refused(Config("dpo", Comparisons(), 2) with { Dpo = new() { Loss = "kto" }, Train = Config("dpo", "", 2).Train with { BatchSize = 1, MicroBatchSize = 1 } }, "train.micro_batch_size", "train.batch_size = 1");
+        Refused(Config("sft", Instructions(), 2) with { Model = new() { Path = Base(), Template = "chatml" } }, "<|im_end|>");
+        Refused(Config("sft", Instructions(), 2) with { Lora = new() { ModulesToSave = ["lm_head"] } }, "lm_head");
         Refused(Config("ppo", Prompts(), 2), "model.reward");
         Refused(Config("grpo", Prompts(), 2) with { Rollout = new() { Batch = 20 } }, "train.batch_size = 8");
         Refused(Config("sft", Comparisons(), 2) with { Data = new() { Path = Write("none.jsonl", ["""{"a": 1}"""]) } }, "columns a");

@@ -116,6 +116,9 @@ public sealed class ChatTemplateTests
     [InlineData("{{ ''.format.__globals__.sys }}", "not there")]
     [InlineData("{{ messages.append(1) }}", "not there")]
     [InlineData("{% include '/etc/passwd' %}", "other templates")]
+    [InlineData("{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}", "hold themselves")]
+    [InlineData("{% set ns = namespace(a=1) %}{% for i in range(50000) %}{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a }}", "nested too deep")]
+    [InlineData("{% set ns = namespace(a=[1, 1]) %}{% for i in range(40) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}", "steps and characters")]
     [InlineData("{{ ((((((((((1", "line 1")]
     [InlineData("a\nb{% if x %}", "line 2")]
     public void A_template_that_loops_or_reaches_out_is_stopped(string template, string says)
@@ -130,6 +133,8 @@ public sealed class ChatTemplateTests
         foreach (var open in (string[])["(", "[", "-", "not ", "{'a':"])
             Assert.Throws<InvalidDataException>(() => new ChatTemplate("{{ " + string.Concat(Enumerable.Repeat(open, 200_000))));
         Assert.Throws<InvalidDataException>(() => new ChatTemplate(string.Concat(Enumerable.Repeat("{% if true %}", 200_000))));
+        foreach (var link in (string[])["+1", "|trim", " or 1", ".a"])
+            Assert.Throws<InvalidDataException>(() => new ChatTemplate("{{ 1" + string.Concat(Enumerable.Repeat(link, 100_000)) + " }}"));
     }
 
     [Theory]
