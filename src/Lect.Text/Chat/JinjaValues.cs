@@ -237,8 +237,10 @@ internal static class JinjaValues
     /// <summary>repr(value).</summary>
     public static string Repr(object? value)
     {
-        JinjaRun.Charge(value is string text ? text.Length : 1);
-        return ReprOf(value);
+        JinjaRun.Charge(1);
+        var text = ReprOf(value);
+        JinjaRun.Charge(text.Length);   // of a list within a list once more, as it is copied once more
+        return text;
     }
 
     private static string ReprOf(object? value) => value switch
