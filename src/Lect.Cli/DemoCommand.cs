@@ -273,9 +273,8 @@ internal static class DemoCommand
         using (var stop = new StopSignals())
         using (var progress = new Progress())
         {
-            var (begun, file) = (RunFolder.IsAt(At("base")), Screen.ConfigFile("configs/alignment/sdk-base.yaml"));
-            progress.Note(begun ? $"Going on with the demo in {folder} (remove the folder to see it from the beginning)." : "Step 1, pre-training: a small Llama learns the documentation of the .NET SDK.");
-            PretrainGpt.Run(begun ? RunFolder.SettingsOf<PretrainGptConfig>(At("base"), []) : RunFile.Load<PretrainGptConfig>(file, ["train.steps=900", .. sets]), At("base"), progress.Show, progress.Note, stop.Token);
+            progress.Note(RunFolder.IsAt(At("base")) ? $"Going on with the demo in {folder} (remove the folder to see it from the beginning)." : "Step 1, pre-training: a small Llama learns the documentation of the .NET SDK.");
+            PretrainGpt.Run(Settings<PretrainGptConfig>(At("base"), "configs/alignment/sdk-base.yaml", ["train.steps=900", .. sets]), At("base"), progress.Show, progress.Note, stop.Token);
             Step("Step 2, instruction tuning: questions about the libraries, and what the documentation answers.", "sft", "sdk-sft", "base", "train.steps=300");
             Step("Step 3a, the reward model: true answers against corrupted ones.", "reward", "sdk-reward", "sft", "train.steps=200", "train.eval_examples=256");
             Step("A second reward model from other comparisons, to judge at the end what neither step saw.", "judge", "sdk-reward", "sft", "train.steps=200", "train.eval_examples=256", "data.skip=20000", "seed=7");
@@ -304,7 +303,7 @@ internal static class DemoCommand
     private static void ShowRewards(string folder)
     {
         using var scorer = RewardScorer.Load(folder);
-        var found = RewardModelEvaluation.Of(scorer, [.. SdkInstructions.Comparisons(CorpusSplit.Test, 500)]);
+        var found = scorer.Evaluate(SdkInstructions.Comparisons(CorpusSplit.Test, 500));
         AnsiConsole.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"\nThe reward model on {found.Count} comparisons that it never saw: {Text(100 * found.Accuracy, "0.0")} % right ({Text(100 * found.Interval.Low, "0.0")} to {Text(100 * found.Interval.High, "0.0")}); always the longer answer: {Text(100 * found.LongerAnswer, "0.0")} %.");
         var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn("the true answer against"), new TableColumn("right").RightAligned(), new TableColumn("of").RightAligned());
         foreach (var (kind, accuracy, count) in found.ByKind) table.AddRow(kind.Replace('_', ' '), Text(accuracy, "0.0 %"), Text(count, "0"));

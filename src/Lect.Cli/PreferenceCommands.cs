@@ -20,7 +20,7 @@ internal static class PreferenceCommands
             var (path, most) = (parsed.GetValue(file), parsed.GetValue(limit));
             if (most < 0) throw new InvalidDataException($"Found --limit {most}. Expected 0 (all) or more.");
             var all = path is null ? SdkInstructions.Comparisons(CorpusSplit.Test, most > 0 ? most : 2_000) : Rows.Read(path).SelectMany(new ChatData(path).Comparisons);
-            var found = RewardModelEvaluation.Of(scorer, [.. most > 0 ? all.Take(most) : all], told => Console.Error.WriteLine("lect: " + told));
+            var found = scorer.Evaluate(most > 0 ? all.Take(most) : all, told => Console.Error.WriteLine("lect: " + told));
             Screen.Figures(parsed.GetValue(json), [("accuracy", found.Accuracy), ("low", found.Interval.Low), ("high", found.Interval.High), ("margin", found.Margin), ("loss", found.Loss), ("calibration_error", found.Calibration), ("longer_answer", found.LongerAnswer), ("accuracy_where_longer", Number(found.ByLength.Longer)), ("accuracy_where_shorter", Number(found.ByLength.Shorter)), ("pairs", found.Count), .. found.ByKind.Select(k => ($"accuracy/{k.Kind}", (JsonNode)k.Accuracy))]);
             return 0;
         });

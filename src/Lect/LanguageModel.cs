@@ -65,8 +65,8 @@ public sealed class LanguageModel : IDisposable
         try
         {
             foreach (var adapter in adapters ?? []) Lora.Merge(model, adapter);
-            var words = adapters?.LastOrDefault(a => Tokenizer.LoadIfThere(a) is not null) ?? folder;   // an adapter that Lect trained has template and end token beside it
-            return new(model, Tokenizer.LoadIfThere(words), ReadDefaults(File.Exists(Path.Combine(words, "generation_config.json")) ? words : folder, model.ConfigJson), words);
+            var (words, tokenizer) = AlignedModel.WordsOf(folder, adapters);
+            return new(model, tokenizer, ReadDefaults(File.Exists(Path.Combine(words, "generation_config.json")) ? words : folder, model.ConfigJson), words);
         }
         catch { model.Dispose(); throw; }
     }

@@ -12,8 +12,17 @@ public static class PolicyGradient
     private const double Epsilon = 1e-8;
 
     /// <summary>The estimators of a divergence from the reference, token by token (Schulman 2020): k1 = D, k2 = D² / 2, k3 = e^-D - 1 + D with D = log π - log π_ref.</summary>
-    public static Tensor Kl(Tensor logProbs, Tensor reference, string estimator) => (logProbs - reference) is var d && estimator switch { "k1" => 1, "k2" => 2, "k3" => 3, _ => 0 } is var k && k == 1 ? d
-        : k == 2 ? d.square() * 0.5 : k == 3 ? (-d).exp() - 1 + d : throw new ArgumentException($"Found the estimator '{estimator}'. Expected k1, k2 or k3.");
+    public static Tensor Kl(Tensor logProbs, Tensor reference, string estimator)
+    {
+        var d = logProbs - reference;
+        return estimator switch
+        {
+            "k1" => d,
+            "k2" => d.square() * 0.5,
+            "k3" => (-d).exp() - 1 + d,
+            _ => throw new ArgumentException($"Found the estimator '{estimator}'. Expected k1, k2 or k3."),
+        };
+    }
 
     /// <summary>The rewards of tokens, [B, R]: -coefficient * KL at each, and the score at the mask's last.</summary>
     public static Tensor Rewards(Tensor kl_BR, Tensor scores_B, Tensor mask_BR, double coefficient)

@@ -20,7 +20,8 @@ internal static class Masks
     public static Tensor CausalAndReal(Tensor real_BS, long queries, long? window = null)
     {
         var mask_B1TS = Causal(queries, real_BS.shape[1], real_BS.device, window).logical_and(real_BS.ne(0).unsqueeze(1).unsqueeze(1));
-        return real_BS.max().item<long>() <= 1 ? mask_B1TS : mask_B1TS.logical_and(real_BS.narrow(1, real_BS.shape[1] - queries, queries).unsqueeze(2).eq(real_BS.unsqueeze(1)).unsqueeze(1));
+        var isPacked = real_BS.shape[1] == queries && real_BS.max().item<long>() > 1;   // a decoding step has more keys than queries, and is not asked
+        return isPacked ? mask_B1TS.logical_and(real_BS.unsqueeze(2).eq(real_BS.unsqueeze(1)).unsqueeze(1)) : mask_B1TS;
     }
 
     /// <summary>Positions of left- or right-padded rows: the running count of real tokens - 1, 0 at padding in front.</summary>

@@ -156,16 +156,14 @@ public static class ModelFolder
         var config = ModelConfig.ReadFile(path);
         if (labels is not null) SetLabels(config, labels);
         if (dropout is not null) foreach (var key in (string[])["hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "classifier_dropout", "seq_classif_dropout", "qa_dropout"]) if (config.ContainsKey(key) || (key.EndsWith("_prob", StringComparison.Ordinal) && TypeOf(config) != "distilbert")) config[key] = dropout;
-        var model = CreateEncoder(config, head, device, path);
-        try
+        return Filled(CreateEncoder(config, head, device, path), model =>
         {
             model.Initialize(seed, (double?)config["initializer_range"] ?? 0.02);
-            var missing = fromNothing ? [.. model.named_parameters().Select(p => p.name)] : FillUnderHead(model, model.DepthOf, Weights.Open(folder), folder, labels is not null);
-            model.eval();
-            return (model, missing);
-        }
-        catch { model.Dispose(); throw; }
+            return fromNothing ? Keys(model) : FillUnderHead(model, model.DepthOf, Weights.Open(folder), folder, labels is not null);
+        });
     }
+
+    private static List<string> Keys(nn.Module model) => [.. model.named_parameters().Select(p => p.name)];
 
     // What has a depth must be whole, but for tokens that were added behind the embeddings' rows; a head is taken as far as it is there in the right shape. Gives what is new.
     private static List<string> FillUnderHead(nn.Module model, Func<string, int?> depthOf, Weights weights, string source, bool labelsMayDiffer)
@@ -207,15 +205,11 @@ public static class ModelFolder
         if (TypeOf(config) != "openai-gpt") throw new InvalidDataException($"{path}: found model_type '{TypeOf(config)}'. Expected a GPT-1 (openai-gpt).");
         if (dropout is not null) { SetDropout(config, dropout.Value); config["summary_first_dropout"] = dropout; }
         change?.Invoke(config);
-        var model = new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), head, device);
-        try
+        return Filled(new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), head, device), model =>
         {
             model.Initialize(seed);
-            var made = fromNothing ? [.. model.named_parameters().Select(p => p.name)] : FillUnderHead(model, Gpt1.DepthOf, Weights.Open(folder), folder, labelsMayDiffer: true);
-            model.eval();
-            return (model, made);
-        }
-        catch { model.Dispose(); throw; }
+            return fromNothing ? Keys(model) : FillUnderHead(model, Gpt1.DepthOf, Weights.Open(folder), folder, labelsMayDiffer: true);
+        });
     }
 
     /// <summary>Opens a decoder's folder to score whole texts with one number: as it is where it does already, else with a new head in place of the language model's.</summary>
@@ -240,15 +234,11 @@ public static class ModelFolder
             config["architectures"] = new JsonArray("DecoderForSequenceClassification");   // the model writes its own full name
         }
         config["pad_token_id"] ??= padId;
-        var model = CreateDecoder(config, device, path);
-        try
+        return Filled(CreateDecoder(config, device, path), model =>
         {
             model.Initialize(seed);
-            var made = FillUnderHead(model, key => key.StartsWith("score.", StringComparison.Ordinal) ? null : 0, Weights.Open(folder), folder, labelsMayDiffer: false);
-            model.eval();
-            return (model, made);
-        }
-        catch { model.Dispose(); throw; }
+            return FillUnderHead(model, key => key.StartsWith("score.", StringComparison.Ordinal) ? null : 0, Weights.Open(folder), folder, labelsMayDiffer: false);
+        });
     }
 
     /// <summary>The labels of a classifier in its configuration.</summary>
@@ -306,12 +296,22 @@ public static class ModelFolder
         SafeTensorsFile.Write(Path.Combine(folder, "model.safetensors"), [.. model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)), .. model.named_buffers().Select(b => (b.name, b.buffer))]);
     }
 
-    private static T Filled<T>(T model, string folder) where T : nn.Module
+    private static T Filled<T>(T model, string folder) where T : nn.Module => Filled(model, m =>
     {
-        try { LoadWeights(model, Weights.Open(folder), folder); }
+        LoadWeights(m, Weights.Open(folder), folder);
+        return [];
+    }).Model;
+
+    // Fills a model, which is nobody's if that fails; gives the keys that are new.
+    private static (T Model, IReadOnlyList<string> New) Filled<T>(T model, Func<T, List<string>> fill) where T : nn.Module
+    {
+        try
+        {
+            var made = fill(model);
+            model.eval();
+            return (model, made);
+        }
         catch { model.Dispose(); throw; }
-        model.eval();
-        return model;
     }
 
     // Files from before 2019's end call the number of positions n_ctx.

@@ -159,5 +159,8 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
 
     private string Content(JsonNode? message) => message is JsonObject turn ? Text(turn["content"], "content", turn) : throw new InvalidDataException($"{path}: found a turn that is no object. Expected {{\"role\": …, \"content\": …}}.");
 
+    /// <summary>A conversation with an answer behind it.</summary>
+    internal static JsonArray Answered(JsonArray prompt, string answer) => new([.. prompt.Select(m => m!.DeepClone()), Message("assistant", answer)]);
+
     internal static JsonObject Message(string role, string content) => new() { ["role"] = role, ["content"] = content };
 }

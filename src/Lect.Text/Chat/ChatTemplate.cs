@@ -43,6 +43,11 @@ public sealed class ChatTemplate
         MarksGenerated = source.Contains("endgeneration", StringComparison.Ordinal);
     }
 
+    private ChatTemplate(ChatTemplate other, IReadOnlyDictionary<string, string> specialTokens) => (Source, body, MarksGenerated, this.specialTokens) = (other.Source, other.body, other.MarksGenerated, specialTokens);
+
+    /// <summary>The same template for other special tokens.</summary>
+    internal ChatTemplate With(Dictionary<string, string> tokens) => new(this, tokens);
+
     /// <summary>The template itself.</summary>
     public string Source { get; }
 

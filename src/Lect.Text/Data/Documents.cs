@@ -57,7 +57,7 @@ public static class Documents
     private static string Text(System.Text.Json.Nodes.JsonObject row, string column, string file) => row[column] is { } value && value.GetValueKind() == JsonValueKind.String ? (string)value!
         : throw new InvalidDataException($"{file}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and no text in '{column}'. Expected one: name it with data.columns.text (--set data.columns.text=NAME).");
 
-    private static CorpusSplit ByHash(string text, double validation) => SdkCorpus.Fnv1a(text) % 10_000 < (ulong)Math.Round(validation * 10_000) ? CorpusSplit.Validation : CorpusSplit.Train;
+    private static CorpusSplit ByHash(string text, double validation) => SdkCorpus.IsKept(text, validation) ? CorpusSplit.Validation : CorpusSplit.Train;
 
     private static IEnumerable<Document> TailOfRows(string file, string? format, string column, double validation)
     {

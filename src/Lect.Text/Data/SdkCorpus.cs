@@ -74,6 +74,9 @@ public static class SdkCorpus
     /// <summary>The split of an English text: FNV-1a (64 bits) of its UTF-8, modulo 100; 0-4 test, 5-9 validation, else train.</summary>
     public static CorpusSplit SplitOf(string text) => (Fnv1a(text) % 100) switch { < 5 => CorpusSplit.Test, < 10 => CorpusSplit.Validation, _ => CorpusSplit.Train };
 
+    /// <summary>Whether a text of a file is in the share that is kept for validation, by its hash.</summary>
+    internal static bool IsKept(string text, double share) => Fnv1a(text) % 10_000 < (ulong)Math.Round(share * 10_000);
+
     /// <summary>FNV-1a, 64 bits, of a text's UTF-8.</summary>
     public static ulong Fnv1a(string text)
     {

@@ -332,6 +332,8 @@ public sealed record AlignTrain : LoopConfig
     public int BatchSize { get; init; } = 16;
     /// <summary>Examples of a forward pass; absent: the whole batch.</summary>
     public int? MicroBatchSize { get; init; }
+    internal int Pass => MicroBatchSize ?? BatchSize;
+
     /// <summary>Tokens of a text at most. <value>256, or the model's context where it is shorter</value></summary>
     public int? MaxLength { get; init; }
     /// <summary>Dropout; absent: none.</summary>

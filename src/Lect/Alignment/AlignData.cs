@@ -37,10 +37,9 @@ internal sealed class AlignData(AlignDataConfig config, ChatEncoder encoder, int
         if (config.Path is null) return sdk();
         var isValidation = split == CorpusSplit.Validation;
         var path = isValidation && config.ValidationPath is not null ? config.ValidationPath : config.Path;
-        var share = (ulong)Math.Round((config.ValidationPath is null ? config.Validation ?? 0.05 : 0) * 10_000);
         var data = new ChatData(path, config.Columns);
         var all = Rows.Read(path, config.Format).SelectMany(row => read(row, data));
-        return config.ValidationPath is not null ? all : all.Where(e => SdkCorpus.Fnv1a(key(e)) % 10_000 < share == isValidation);
+        return config.ValidationPath is not null ? all : all.Where(e => SdkCorpus.IsKept(key(e), config.Validation ?? 0.05) == isValidation);
     }
 
     private IEnumerable<T> Limited<T>(CorpusSplit split, IEnumerable<T> all) => split != CorpusSplit.Train ? all : all.Skip((int)Math.Min(int.MaxValue, config.Skip)).Take(config.Limit > 0 ? (int)Math.Min(int.MaxValue, config.Limit) : int.MaxValue);
@@ -75,12 +74,13 @@ internal sealed class AlignData(AlignDataConfig config, ChatEncoder encoder, int
         }
     }
 
-    /// <summary>A comparison as token rows.</summary>
+    // The prompt is tokenized once for both.
     private ComparisonRow Row(Comparison c)
     {
-        AnswerRow Answer(string text) => encoder.Encode(new JsonArray([.. c.Prompt.Select(m => m!.DeepClone()), ChatData.Message("assistant", text)]), LearnedPart.LastAnswer);
+        var prompt = encoder.Prompt(c.Prompt).Length;
+        AnswerRow Answer(string text) => AnswerRow.Behind(encoder.Encode(ChatData.Answered(c.Prompt, text), LearnedPart.Everything).Ids, prompt);
         var (chosen, rejected) = (Answer(c.Chosen), Answer(c.Rejected));
-        return new(chosen, rejected, Array.IndexOf(chosen.Counts, true) is >= 0 and var first ? first : chosen.Ids.Length, c);
+        return new(chosen, rejected, Math.Min(prompt, Math.Min(chosen.Ids.Length, rejected.Ids.Length)), c);
     }
 
     /// <summary>Prompts that leave room for an answer, with what is known about them.</summary>

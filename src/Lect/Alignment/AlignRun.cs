@@ -1,4 +1,5 @@
 using Lect.Models;
+using Lect.Text;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -33,25 +34,21 @@ internal static class AlignRun
                 Steps = train.Steps ?? stepsOf(train.Epochs!.Value),
                 Epochs = null,
                 Threads = get_num_threads(),
-                Precision = Precision.Name(Precision.Resolve(train.Precision, (long)(train.MicroBatchSize ?? train.BatchSize) * 64, model.Width, 4 * model.Width)),
+                Precision = Precision.Name(Precision.Resolve(train.Precision, (long)train.Pass * 64, model.Width, 4 * model.Width)),
             },
         };
     }
-
-    public static ComputeType ComputeOf(AlignConfig config) => config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
 
     /// <summary>An answer to look at.</summary>
     public static string Sample(AlignedModel model, AlignConfig config)
     {
         model.Model.Compute = ComputeType.Float32;
-        var prompt = model.Encoder.Prompt([ChatDataMessage("What does String.Trim do?")]);
+        var prompt = model.Encoder.Prompt([ChatData.Message("user", "What does String.Trim do?")]);
         var room = (int)Math.Min(48, model.Model.ContextLength - prompt.Length);
         if (room < 1) return "";
         var options = new DecodingOptions { MaxNewTokens = room, EosTokenIds = [model.EndId], Seed = config.Seed };
         return model.Tokenizer.Decode([.. Models.Generator.Stream(model.Model, [prompt], options).Select(t => t.Id)], skipSpecialTokens: true);
     }
-
-    private static System.Text.Json.Nodes.JsonObject ChatDataMessage(string content) => Text.ChatData.Message("user", content);
 }
 
 /// <summary>Means of figures between two lines of metrics.</summary>

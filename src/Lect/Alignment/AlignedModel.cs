@@ -29,8 +29,6 @@ internal sealed class AlignedModel : IDisposable
     /// <summary>The padding of a model's configuration, behind which its score is read; null: none.</summary>
     public static int? PadOf(CausalLanguageModel model) => (int?)model.ConfigJson["pad_token_id"] is >= 0 and var id ? id : null;
 
-    public bool HasAdapter => lora is not null;
-
     /// <summary>Opens the folder to train.</summary>
     /// <param name="config">The run.</param>
     /// <param name="isScorer">It is to give one number a text.</param>
@@ -55,6 +53,14 @@ internal sealed class AlignedModel : IDisposable
         catch { model.Dispose(); throw; }
     }
 
+    /// <summary>Where a model's words are: an adapter that Lect trained has tokenizer, template and end token beside it, and the last such one's count.</summary>
+    public static (string Folder, Tokenizer? Tokenizer) WordsOf(string folder, IReadOnlyList<string>? adapters)
+    {
+        foreach (var adapter in adapters?.Reverse() ?? [])
+            if (Tokenizer.LoadIfThere(adapter) is { } own) return (adapter, own);
+        return (folder, Tokenizer.LoadIfThere(folder));
+    }
+
     /// <summary>A folder's template and the token that ends its answers.</summary>
     /// <param name="folder">The model's.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
@@ -65,11 +71,10 @@ internal sealed class AlignedModel : IDisposable
         if (tokens.GetValueOrDefault("eos_token") is not { } end || tokenizer.IdOf(end) is null)
             end = tokenizer.EndOfText is { } id ? tokenizer.TokenOf(id)! : throw new InvalidDataException($"{folder}: found no token that ends a text in the tokenizer. Expected eos_token in tokenizer_config.json, or <|endoftext|>, </s> or <eos> in the vocabulary.");
         tokens["eos_token"] = end;
-        var own = template is null ? ChatTemplate.LoadIfThere(folder) : null;
-        var source = own?.Source ?? (template is null ? ChatTemplate.BuiltIn["plain"] : ChatTemplate.BuiltIn.GetValueOrDefault(template) ?? (File.Exists(template) ? File.ReadAllText(template) : throw new InvalidDataException($"Found model.template = '{template}'. Expected a file, or one of {string.Join(", ", ChatTemplate.BuiltIn.Keys)}.")));
-        end = EndOf(new(source, tokens), tokenizer, end, asked: template is not null);
-        tokens["eos_token"] = end;
-        return (new(tokenizer, new(source, tokens), end), end);
+        var chat = (template is null ? ChatTemplate.LoadIfThere(folder) ?? new(ChatTemplate.BuiltIn["plain"])
+            : new(ChatTemplate.BuiltIn.GetValueOrDefault(template) ?? (File.Exists(template) ? File.ReadAllText(template) : throw new InvalidDataException($"Found model.template = '{template}'. Expected a file, or one of {string.Join(", ", ChatTemplate.BuiltIn.Keys)}.")))).With(tokens);
+        end = EndOf(chat, tokenizer, end, asked: template is not null);
+        return (new(tokenizer, chat.With(new(tokens) { ["eos_token"] = end }), end), end);
     }
 
     // What a template ends an answer with: the tokenizer's end, or a token of its own.

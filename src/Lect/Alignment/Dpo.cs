@@ -9,15 +9,13 @@ namespace Lect;
 /// <summary>Direct preference optimization and its kin.</summary>
 public static class Dpo
 {
-    private const int Window = 8192;
-
     /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in.</summary>
     /// <inheritdoc cref="PretrainGpt.Run"/>
     public static RunState Run(AlignConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
-        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         using var model = AlignedModel.Open(config, isScorer: false, note);
@@ -26,7 +24,7 @@ public static class Dpo
         note?.Invoke($"reading {config.Data.Describe}");
         var data = new AlignData(config.Data, model.Encoder, longest, note);
         var validation = data.Comparisons(CorpusSplit.Validation).Take(config.Train.EvalExamples).ToList();
-        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train), r => r.Length, config.Train.BatchSize, Window, config.Seed);
+        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train), r => r.Length, config.Train.BatchSize, config.Seed);
         config = AlignRun.Resolve(config, model.Model, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
@@ -37,12 +35,12 @@ public static class Dpo
         return TrainLoop.Run(new Training<ComparisonRow[]>
         {
             Model = model.Model,
-            Batches = step => { var rows = batches.At(step); data.Tell(); return [.. rows.Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize)]; },
+            Batches = step => { var rows = batches.At(step); data.Tell(); return [.. rows.Chunk(config.Train.Pass)]; },
             Labels = b => b.Length,
             Tokens = b => b.Sum(r => (long)r.Chosen.Ids.Length + r.Rejected.Ids.Length),
-            Loss = (b, scale) => { policy.Compute(AlignRun.ComputeOf(config)); return policy.Loss(b, scale, figures); },
+            Loss = (b, scale) => { policy.Compute(config.Train.Compute); return policy.Loss(b, scale, figures); },
             Figures = figures.Take,
-            Evaluate = validation.Count == 0 ? null : () => Evaluate(policy, validation, config.Train.MicroBatchSize ?? config.Train.BatchSize, seen),
+            Evaluate = validation.Count == 0 ? null : () => Evaluate(policy, validation, config.Train.Pass, seen),
             Sample = () => AlignRun.Sample(model, config),
             Save = model.Save,
             Load = model.Load,

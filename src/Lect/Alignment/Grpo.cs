@@ -15,7 +15,7 @@ public static class Grpo
     {
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
-        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         using var policy = AlignedModel.Open(config, isScorer: false, note);
@@ -60,7 +60,7 @@ public static class Grpo
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
             var device = policy.Model.HeadWeight.device;
-            policy.Model.Compute = AlignRun.ComputeOf(config);   // as in learning, so that a ratio begins as 1
+            policy.Model.Compute = config.Train.Compute;   // as in learning, so that a ratio begins as 1
             if (reference is not null) reference.Compute = policy.Model.Compute;
             var scores = sampling.Penalized(answers, rewards);
             var batch = new AnswerBatch(sampling.Rows, policy.PadId);
@@ -77,7 +77,7 @@ public static class Grpo
         public Tensor Loss(int[] rows)
         {
             using var scope = NewDisposeScope();
-            policy.Model.Compute = AlignRun.ComputeOf(config);
+            policy.Model.Compute = config.Train.Compute;
             var batch = new AnswerBatch([.. rows.Select(r => sampling.Rows[r])], policy.PadId);
             var at = tensor(rows.Select(r => (long)r).ToArray(), device: policy.Model.HeadWeight.device);
             Tensor Old(string name) => sampling[name].index_select(0, at).narrow(1, 0, batch.Length);

@@ -23,7 +23,7 @@ public static class Ppo
     {
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
-        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         using var policy = AlignedModel.Open(config, isScorer: false, note);
@@ -82,7 +82,7 @@ public static class Ppo
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
             var p = config.Ppo;
-            policy.Model.Compute = AlignRun.ComputeOf(config);   // as in learning, so that a ratio begins as 1
+            policy.Model.Compute = config.Train.Compute;   // as in learning, so that a ratio begins as 1
             if (reference is not null) reference.Compute = policy.Model.Compute;
             var scores = tensor(sampling.Penalized(answers, rewards).Select(r => (float)r).ToArray(), device: policy.Model.HeadWeight.device);
             var rollout = Rollout.Of(policy.Model, value, reference, new AnswerBatch(sampling.Rows, policy.PadId), config.Rollout.Temperature);
@@ -110,7 +110,7 @@ public static class Ppo
         public Tensor Loss(int[] rows)
         {
             using var scope = NewDisposeScope();
-            policy.Model.Compute = AlignRun.ComputeOf(config);
+            policy.Model.Compute = config.Train.Compute;
             var rollout = new Rollout(sampling["logprobs"], sampling["reference"], sampling["values"], sampling["entropy"], sampling["mask"]) { Advantages = sampling["advantages"], Returns = sampling["returns"] };
             var figures = rollout.Loss(policy.Model, value, [.. rows.Select(r => sampling.Rows[r])], rows, policy.PadId, config.Rollout.Temperature, clipping);
             var f = sampling.Figures;

@@ -1,4 +1,6 @@
 // Statistics of votes: Bradley and Terry 1952, Davidson 1970, Rao and Kupper 1967, Elo; agreement of raters: Cohen 1960, Fleiss 1971, Krippendorff 2004.
+using Lect.Text;
+
 namespace Lect;
 
 /// <summary>Who won a comparison.</summary>
@@ -138,9 +140,8 @@ public static class PreferenceStatistics
     public static double CohenKappa(IReadOnlyList<string?> a, IReadOnlyList<string?> b)
     {
         var both = a.Zip(b).Where(p => p.First is not null && p.Second is not null).ToList();
-        double n = both.Count, agreed = both.Count(p => p.First == p.Second) / n;
-        var chance = both.Select(p => p.First!).Concat(both.Select(p => p.Second!)).Distinct().Sum(c => both.Count(p => p.First == c) / n * (both.Count(p => p.Second == c) / n));
-        return chance == 1 ? 1 : (agreed - chance) / (1 - chance);
+        var classes = both.SelectMany(p => new[] { p.First!, p.Second! }).Distinct().ToList();
+        return both.TrueForAll(p => p.First == p.Second) ? 1 : new Confusion([.. both.Select(p => classes.IndexOf(p.First!))], [.. both.Select(p => classes.IndexOf(p.Second!))], classes.Count).Kappa;
     }
 
     /// <summary>Krippendorff's alpha of nominal ratings, over items of at least two.</summary>

@@ -9,15 +9,13 @@ namespace Lect;
 /// <summary>The reward model: from comparisons it learns one number a text, higher for the answer that is preferred.</summary>
 public static class RewardModel
 {
-    private const int Window = 8192;
-
     /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in.</summary>
     /// <inheritdoc cref="PretrainGpt.Run"/>
     public static RunState Run(AlignConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
-        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         using var model = AlignedModel.Open(config, isScorer: true, note);
@@ -25,7 +23,7 @@ public static class RewardModel
         note?.Invoke($"reading {config.Data.Describe}");
         var data = new AlignData(config.Data, model.Encoder, longest, note);
         var validation = data.Comparisons(CorpusSplit.Validation).Take(config.Train.EvalExamples).ToList();
-        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train), r => r.Length, config.Train.BatchSize, Window, config.Seed);
+        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train), r => r.Length, config.Train.BatchSize, config.Seed);
         config = AlignRun.Resolve(config, model.Model, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
@@ -35,10 +33,10 @@ public static class RewardModel
         return TrainLoop.Run(new Training<ComparisonRow[]>
         {
             Model = model.Model,
-            Batches = step => { var rows = batches.At(step); data.Tell(); return [.. rows.Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize)]; },
+            Batches = step => { var rows = batches.At(step); data.Tell(); return [.. rows.Chunk(config.Train.Pass)]; },
             Labels = b => b.Length,
             Tokens = b => b.Sum(r => (long)r.Chosen.Ids.Length + r.Rejected.Ids.Length),
-            Loss = (b, scale) => { model.Model.Compute = AlignRun.ComputeOf(config); return Loss(model.Model, b, scale, pad, config.Reward.Centering, figures); },
+            Loss = (b, scale) => { model.Model.Compute = config.Train.Compute; return Loss(model.Model, b, scale, pad, config.Reward.Centering, figures); },
             Figures = figures.Take,
             Evaluate = validation.Count == 0 ? null : () => Evaluate(model.Model, validation, pad),
             Save = model.Save,
@@ -76,19 +74,25 @@ public static class RewardModel
     }
 
     /// <summary>The rewards of each pair, in the order of the rows.</summary>
-    internal static List<ScoredPair> Score(CausalLanguageModel model, IReadOnlyList<ComparisonRow> rows, int? padId, int batch = 32)
+    internal static List<ScoredPair> Score(CausalLanguageModel model, IReadOnlyList<ComparisonRow> rows, int? padId)
+    {
+        var rewards = Score(model, [.. rows.SelectMany(r => new[] { r.Chosen, r.Rejected })], padId);
+        return [.. rows.Select((row, i) => new ScoredPair(rewards[2 * i], rewards[2 * i + 1], row.Source))];
+    }
+
+    /// <summary>The reward of each row; rows of like length are computed together.</summary>
+    internal static double[] Score(CausalLanguageModel model, IReadOnlyList<AnswerRow> rows, int? padId, int batch = 64)
     {
         using var noGrad = no_grad();
         model.Compute = ComputeType.Float32;
-        var pairs = new ScoredPair[rows.Count];
-        foreach (var chunk in Enumerable.Range(0, rows.Count).OrderBy(i => rows[i].Length).Chunk(batch))
+        var rewards = new double[rows.Count];
+        foreach (var chunk in Enumerable.Range(0, rows.Count).OrderBy(i => rows[i].Ids.Length).Chunk(batch))
         {
             using var scope = NewDisposeScope();
-            var (chosen, rejected) = Rewards(model, [.. chunk.Select(i => rows[i])], padId);
-            var (c, r) = (chosen.cpu().contiguous().data<float>().ToArray(), rejected.cpu().contiguous().data<float>().ToArray());
-            for (var i = 0; i < chunk.Length; i++) pairs[chunk[i]] = new(c[i], r[i], rows[chunk[i]].Source);
+            var scores = new AnswerBatch([.. chunk.Select(i => rows[i])], padId ?? 0).Scores(model, padId).cpu().contiguous().data<float>().ToArray();
+            for (var i = 0; i < chunk.Length; i++) rewards[chunk[i]] = scores[i];
         }
-        return [.. pairs];
+        return rewards;
     }
 }
 
@@ -108,7 +112,7 @@ public sealed record ScoredPair(double Chosen, double Rejected, Comparison Sourc
 /// <param name="Interval">Wilson's of 95 %.</param>
 /// <param name="Margin">Mean of r_chosen - r_rejected.</param>
 /// <param name="Loss">Mean of -log σ(r_chosen - r_rejected).</param>
-/// <param name="Calibration">Expected calibration error of σ(r_chosen - r_rejected), ten bins.</param>
+/// <param name="Calibration">Expected calibration error of σ(r_chosen - r_rejected), ten bins from one half to 1.</param>
 /// <param name="LongerAnswer">Accuracy of always taking the longer answer.</param>
 /// <param name="ByKind">Accuracy of each kind, where comparisons have kinds.</param>
 /// <param name="ByLength">Accuracy where the preferred answer is the longer one, and where it is the shorter.</param>
@@ -122,16 +126,10 @@ public sealed record RewardEvaluation(int Count, double Accuracy, (double Low, d
         static double Mean(IEnumerable<double> x) => x.DefaultIfEmpty(double.NaN).Average();
         static int Longer(Comparison c) => c.Chosen.Length.CompareTo(c.Rejected.Length);
         var accuracy = Mean(pairs.Select(p => p.Right));
-        return new(pairs.Count, accuracy, PreferenceStatistics.Wilson(accuracy * pairs.Count, pairs.Count), Mean(pairs.Select(p => p.Chosen - p.Rejected)), Mean(pairs.Select(p => Softplus(p.Rejected - p.Chosen))),
-            CalibrationError(pairs), Mean(pairs.Select(p => (Longer(p.Source) + 1) / 2.0)),
+        var (scores, first) = (pairs.Select(p => new[] { p.Chosen, p.Rejected }).ToList(), new int[pairs.Count]);   // two classes, of which the first is right
+        return new(pairs.Count, accuracy, PreferenceStatistics.Wilson(accuracy * pairs.Count, pairs.Count), Mean(pairs.Select(p => p.Chosen - p.Rejected)), RankingMetrics.LogLoss(scores, first),
+            RankingMetrics.CalibrationError(scores, first, bins: 20), Mean(pairs.Select(p => (Longer(p.Source) + 1) / 2.0)),
             [.. pairs.Where(p => p.Source.Kind is not null).GroupBy(p => p.Source.Kind!, StringComparer.Ordinal).OrderBy(g => g.Key, StringComparer.Ordinal).Select(g => (g.Key, Mean(g.Select(p => p.Right)), g.Count()))],
             (Mean(pairs.Where(p => Longer(p.Source) > 0).Select(p => p.Right)), Mean(pairs.Where(p => Longer(p.Source) < 0).Select(p => p.Right))));
     }
-
-    private static double Softplus(double x) => Math.Max(x, 0) + Math.Log(1 + Math.Exp(-Math.Abs(x)));
-
-    // Of the answer that the rewards prefer: how sure they are against how often they are right.
-    private static double CalibrationError(IReadOnlyList<ScoredPair> pairs) => pairs
-        .Select(p => (Sure: 1 / (1 + Math.Exp(-Math.Abs(p.Chosen - p.Rejected))), p.Right)).GroupBy(p => Math.Min(9, (int)((p.Sure - 0.5) * 20)))
-        .Sum(bin => Math.Abs(bin.Average(p => p.Sure) - bin.Average(p => p.Right)) * bin.Count()) / pairs.Count;
 }

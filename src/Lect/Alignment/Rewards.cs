@@ -107,8 +107,7 @@ public sealed class RewardScorer : IDisposable
     public static RewardScorer Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null)
     {
         var config = ModelFolder.ReadConfig(folder);
-        var words = adapters?.LastOrDefault(a => Tokenizer.LoadIfThere(a) is not null) ?? folder;
-        var tokenizer = Tokenizer.LoadIfThere(words);
+        var (words, tokenizer) = AlignedModel.WordsOf(folder, adapters);
         var read = tokenizer is null ? default : AlignedModel.EncoderOf(words, tokenizer);
         var (model, made) = ModelFolder.LoadScorer(folder, tokenizer is null ? null : tokenizer.Padding ?? tokenizer.IdOf(read.EndOfText), device: Devices.Choose(device));
         try
@@ -122,7 +121,7 @@ public sealed class RewardScorer : IDisposable
     }
 
     /// <summary>A prompt with its answer as tokens.</summary>
-    public AnswerRow Encode(JsonArray prompt, string response) => Needed.Encode(new JsonArray([.. prompt.Select(m => m!.DeepClone()), ChatData.Message("assistant", response)]), LearnedPart.Everything);
+    public AnswerRow Encode(JsonArray prompt, string response) => Encode(ChatData.Answered(prompt, response));
 
     /// <summary>A conversation as tokens.</summary>
     public AnswerRow Encode(JsonArray messages) => Needed.Encode(messages, LearnedPart.Everything);
@@ -134,24 +133,19 @@ public sealed class RewardScorer : IDisposable
     public IReadOnlyList<double> Score(IReadOnlyList<AnswerRow> rows, int batch = 32)
     {
         foreach (var row in rows) new EncoderRow(row.Ids).Check(model, typeCount: 0);
-        var rewards = new double[rows.Count];
-        using var noGrad = TorchSharp.torch.no_grad();
-        foreach (var chunk in Enumerable.Range(0, rows.Count).OrderBy(i => rows[i].Ids.Length).Chunk(batch))
-        {
-            using var scope = TorchSharp.torch.NewDisposeScope();
-            var scores = new AnswerBatch([.. chunk.Select(i => rows[i])], padId ?? 0).Scores(model, padId).squeeze(1).cpu().contiguous().data<float>().ToArray();
-            for (var i = 0; i < chunk.Length; i++) rewards[chunk[i]] = scores[i];
-        }
-        return rewards;
+        return RewardModel.Score(model, rows, padId, batch);
     }
 
-    /// <summary>Comparisons' rewards; what cannot be compared is left out, and told.</summary>
-    internal List<ScoredPair> Score(IReadOnlyList<Comparison> comparisons, Action<string>? note)
+    /// <summary>How often it prefers what is preferred; comparisons whose two answers are the same, empty or longer than the model's context are left out.</summary>
+    /// <param name="comparisons">With or without kinds.</param>
+    /// <param name="note">Told what was left out.</param>
+    /// <exception cref="InvalidDataException">None is left, or the folder has no tokenizer.</exception>
+    public RewardEvaluation Evaluate(IEnumerable<Comparison> comparisons, Action<string>? note = null)
     {
         var data = new AlignData(new(), Needed, (int)Math.Min(int.MaxValue, model.ContextLength), note);
         var rows = data.Rowed(comparisons).ToList();
         data.Tell();
-        return RewardModel.Score(model, rows, padId);
+        return RewardEvaluation.Of(RewardModel.Score(model, rows, padId));
     }
 
     /// <inheritdoc/>

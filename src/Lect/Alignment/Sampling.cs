@@ -38,7 +38,7 @@ internal sealed class Sampling : IDisposable
     public Sampling(AlignConfig config, AlignedModel policy, RewardFunction reward, AlignData data, int generations)
     {
         (this.config, this.policy, this.reward, this.generations) = (config, policy, reward, generations);
-        prompts = new(() => data.Prompts(CorpusSplit.Train, config.Rollout.MaxNewTokens), r => r.Ids.Length, config.Rollout.Batch / generations, Window, config.Seed);
+        prompts = new(() => data.Prompts(CorpusSplit.Train, config.Rollout.MaxNewTokens), r => r.Ids.Length, config.Rollout.Batch / generations, config.Seed, Window);
     }
 
     /// <summary>Figures of the iterations since the last line of metrics.</summary>

@@ -9,23 +9,21 @@ namespace Lect;
 /// <summary>Instruction tuning: a language model learns to answer.</summary>
 public static class Sft
 {
-    private const int Window = 8192;
-
     /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in.</summary>
     /// <inheritdoc cref="PretrainGpt.Run"/>
     public static RunState Run(AlignConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
-        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         using var model = AlignedModel.Open(config, isScorer: false, note);
         var longest = model.Longest(config);
         note?.Invoke($"reading {config.Data.Describe}");
         var data = new AlignData(config.Data, model.Encoder, longest, note);
-        var validation = data.Examples(CorpusSplit.Validation, config.Sft.Part).Take(config.Train.EvalExamples).Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize).Select(b => new AnswerBatch(b, model.PadId)).ToList();
-        using var batches = new StreamedBatches<AnswerRow>(() => data.Examples(CorpusSplit.Train, config.Sft.Part), r => r.Ids.Length, config.Train.BatchSize, Window, config.Seed);
+        var validation = data.Examples(CorpusSplit.Validation, config.Sft.Part).Take(config.Train.EvalExamples).Chunk(config.Train.Pass).Select(b => new AnswerBatch(b, model.PadId)).ToList();
+        using var batches = new StreamedBatches<AnswerRow>(() => data.Examples(CorpusSplit.Train, config.Sft.Part), r => r.Ids.Length, config.Train.BatchSize, config.Seed);
         config = AlignRun.Resolve(config, model.Model, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
@@ -37,7 +35,7 @@ public static class Sft
             Batches = step => { var rows = batches.At(step); data.Tell(); return Batches(rows, config, longest, model.PadId); },
             Labels = b => b.Scored,
             Tokens = b => b.Tokens,
-            Loss = (b, scale) => { model.Model.Compute = AlignRun.ComputeOf(config); return Loss(model.Model, b, scale); },
+            Loss = (b, scale) => { model.Model.Compute = config.Train.Compute; return Loss(model.Model, b, scale); },
             Evaluate = validation.Count == 0 ? null : () => Evaluate(model.Model, validation),
             Sample = () => AlignRun.Sample(model, config),
             Save = model.Save,
@@ -48,7 +46,7 @@ public static class Sft
     private static List<AnswerBatch> Batches(AnswerRow[] rows, AlignConfig config, int longest, int padId)
     {
         var packed = config.Sft.Packing ? Packing.BestFit([.. rows.Select(r => r.Ids.Length)], longest).ConvertAll(p => p.Select(i => rows[i]).ToArray()) : [.. rows.Select(r => new[] { r })];
-        return [.. packed.Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize).Select(b => new AnswerBatch(b, padId))];
+        return [.. packed.Chunk(config.Train.Pass).Select(b => new AnswerBatch(b, padId))];
     }
 
     /// <summary>-scale * sum of log p(token) over the tokens that are learned.</summary>

@@ -102,13 +102,3 @@ public sealed record WinRate(double Rate, (double Low, double High) Interval, in
         return 1 / (1 + Math.Exp(-w0));
     }
 }
-
-/// <summary>A reward model's figures on comparisons.</summary>
-public static class RewardModelEvaluation
-{
-    /// <summary>Scores comparisons; those whose two answers are the same, empty or longer than the model's context are left out.</summary>
-    /// <param name="scorer">The reward model.</param>
-    /// <param name="comparisons">With or without kinds.</param>
-    /// <param name="note">Told what was left out.</param>
-    public static RewardEvaluation Of(RewardScorer scorer, IReadOnlyList<Comparison> comparisons, Action<string>? note = null) => RewardEvaluation.Of(scorer.Score(comparisons, note));
-}

@@ -9,9 +9,9 @@ namespace Lect;
 /// <param name="items">Those of an epoch.</param>
 /// <param name="length">What is sorted by.</param>
 /// <param name="size">Examples of a batch.</param>
-/// <param name="window">Examples in memory.</param>
 /// <param name="seed">Of the run.</param>
-internal sealed class StreamedBatches<T>(Func<IEnumerable<T>> items, Func<T, int> length, int size, int window, long seed) : IDisposable
+/// <param name="window">Examples in memory.</param>
+internal sealed class StreamedBatches<T>(Func<IEnumerable<T>> items, Func<T, int> length, int size, long seed, int window = 8192) : IDisposable
 {
     private readonly Queue<T[]> ready = new();
     private IEnumerator<T[]>? chunks;

@@ -133,7 +133,7 @@ public static class Finetune
     {
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
-        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         var tokenizer = Tokenizer.Load(config.Tokenizer.Path ?? config.ModelPath);
@@ -151,7 +151,7 @@ public static class Finetune
         var padding = EncoderBatch.Padding(batches.Begin().Select(b => (IReadOnlyList<int>)[.. b.SelectMany(e => e.Rows).Select(r => r.Ids.Length)]));
         note?.Invoke(FormattableString.Invariant($"{network.Module.GetName()}: {ModelFolder.Short(network.Module.parameters().Sum(p => p.numel()))} parameters ({(config.FromNothing ? "all new" : network.New.Count == 0 ? "none new" : "new: " + string.Join(", ", network.New))}), {task.Train.Count:N0} examples to train on, {task.Validation.Count:N0} to validate with, {100 * padding:0.0} % of what is computed is padding, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Threads} threads"));
 
-        var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
+        var compute = config.Train.Compute;
         using var weights = ClassWeights(config.Train.ClassWeights, task);
         var state = TrainLoop.Run(new Training<FinetuneExample[]>
         {

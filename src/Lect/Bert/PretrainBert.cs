@@ -95,7 +95,7 @@ public static class PretrainBert
     {
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
-        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config with { Recipe = "bert" });
+        using var run = RunFolder.OpenOrBegin(folder, config with { Recipe = "bert" });
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         note?.Invoke($"reading {config.Data.Describe}");
@@ -113,7 +113,7 @@ public static class PretrainBert
         note?.Invoke(FormattableString.Invariant($"{model.GetName()}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {train.Sum(d => d.Sum(s => (long)s.Length)):N0} tokens in {train.Count:N0} documents to train on, {config.Train.Steps:N0} steps of {config.Train.BatchSize} x {config.Train.Block} tokens at most, {config.Train.Precision}, {config.Train.Threads} threads"));
         note?.Invoke(data.Describe());
 
-        var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
+        var compute = config.Train.Compute;
         return TrainLoop.Run(new Training<MaskedBatch>
         {
             Model = model,

@@ -61,8 +61,8 @@ public sealed record TaskDataConfig
                 (SdkCorpus.SplitOf(text) switch { CorpusSplit.Train => train, CorpusSplit.Validation => validation, _ => null })?.Add(example);
         else
         {
-            var share = (ulong)Math.Round((ValidationPath is null ? Validation ?? 0.1 : 0) * 10_000);
-            foreach (var example in file(Path)) (SdkCorpus.Fnv1a(key(example)) % 10_000 < share ? validation : train).Add(example);
+            var share = ValidationPath is null ? Validation ?? 0.1 : 0;
+            foreach (var example in file(Path)) (SdkCorpus.IsKept(key(example), share) ? validation : train).Add(example);
             if (ValidationPath is not null) validation.AddRange(file(ValidationPath));
         }
         if (Limit > 0 && train.Count > Limit)

@@ -107,7 +107,7 @@ public static class PretrainGpt
         config = config.Validate().WithFullPaths();
         TorchNative.Load();
         if (!config.Model.ContainsKey("path")) Affordable(config.ModelJson(config.Tokenizer.Size ?? 1, endOfText: null));   // before a vocabulary is learned
-        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config with { Recipe = "gpt" });
+        using var run = RunFolder.OpenOrBegin(folder, config with { Recipe = "gpt" });
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         var (tokenizer, tokens) = TextData.Prepare(config.Data, config.Tokenizer, config.Model.GetValueOrDefault("path") as string, folder, note);
@@ -119,7 +119,7 @@ public static class PretrainGpt
         run.SaveSettings(config);
         note?.Invoke($"{model.ConfigJson["model_type"]}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {tokens.Count(CorpusSplit.Train).Tokens:N0} tokens to train on, {config.Train.Steps:N0} steps of {config.Train.Rows} x {config.Train.Block} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
 
-        var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
+        var compute = config.Train.Compute;
         return TrainLoop.Run(new Training<TokenBatch>
         {
             Model = model,

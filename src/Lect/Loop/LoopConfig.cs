@@ -1,3 +1,4 @@
+using Lect.Models;
 using YamlDotNet.Serialization;
 
 namespace Lect;
@@ -52,6 +53,9 @@ public abstract record LoopConfig
     public int? Threads { get; init; }
     /// <summary><c>auto</c>, <c>cpu</c>, <c>cuda</c>, <c>cuda:N</c> or <c>mps</c>; anything but the CPU is untested.</summary>
     public string Device { get; init; } = "auto";
+
+    /// <summary>The precision of products, once <see cref="Precision"/> is resolved.</summary>
+    internal ComputeType Compute => Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
 
     /// <summary>The learning rate of each step.</summary>
     [YamlIgnore]

@@ -87,6 +87,10 @@ public sealed class RunFolder : IDisposable
         return run;
     }
 
+    /// <summary>Opens the run of a folder that has a checkpoint, else begins one there: what each recipe does first.</summary>
+    /// <exception cref="InvalidDataException">The folder holds something else, or another process works on it.</exception>
+    public static RunFolder OpenOrBegin<T>(string path, T settings) => IsOccupied(path) ? Open(path) : Begin(path, settings);
+
     /// <summary>What is said where a new run would overwrite another.</summary>
     public static InvalidDataException Occupied(string path) => new($"Found another run in {path}. Expected a new or empty folder: choose another --out, go on with that run by --resume, or remove it.");
 

@@ -87,8 +87,8 @@ public sealed record PairDataConfig
 
     private IEnumerable<TextPair> Files()
     {
-        var share = (ulong)Math.Round((ValidationPath is null ? Validation ?? 0.05 : 0) * 10_000);
-        foreach (var (source, target) in File(Path!, TargetPath)) yield return new(SdkCorpus.Fnv1a(source) % 10_000 < share ? CorpusSplit.Validation : CorpusSplit.Train, source, target);
+        var share = ValidationPath is null ? Validation ?? 0.05 : 0;
+        foreach (var (source, target) in File(Path!, TargetPath)) yield return new(SdkCorpus.IsKept(source, share) ? CorpusSplit.Validation : CorpusSplit.Train, source, target);
         if (ValidationPath is null) yield break;
         foreach (var (source, target) in File(ValidationPath, ValidationTargetPath)) yield return new(CorpusSplit.Validation, source, target);
     }

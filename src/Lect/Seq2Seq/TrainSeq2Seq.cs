@@ -107,7 +107,7 @@ public static class TrainSeq2Seq
         var data = config.Data;
         config = config with { Model = RunFile.FullPaths(config.Model, "path"), Tokenizer = config.Tokenizer with { Path = RunFile.FullPath(config.Tokenizer.Path) }, Data = data with { Path = RunFile.FullPath(data.Path), TargetPath = RunFile.FullPath(data.TargetPath), ValidationPath = RunFile.FullPath(data.ValidationPath), ValidationTargetPath = RunFile.FullPath(data.ValidationTargetPath) } };
         TorchNative.Load();
-        using var run = RunFolder.IsOccupied(folder) ? RunFolder.Open(folder) : RunFolder.Begin(folder, config);
+        using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         note?.Invoke($"reading {config.Data.Describe}");
@@ -127,7 +127,7 @@ public static class TrainSeq2Seq
         run.SaveSettings(config);
         note?.Invoke($"{config.Recipe}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {train.Count:N0} pairs to train on, {validation.Count:N0} to validate with, vocabularies of {model.SourceVocabularySize:N0} and {model.TargetVocabularySize:N0}, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Threads} threads");
 
-        var compute = config.Train.Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
+        var compute = config.Train.Compute;
         return TrainLoop.Run(new Training<PairBatch>
         {
             Model = model,

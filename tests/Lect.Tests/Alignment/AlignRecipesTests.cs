@@ -136,7 +136,7 @@ public sealed class AlignRecipesTests : IDisposable
         JsonArray prompt = [new JsonObject { ["role"] = "user", ["content"] = "what is a cat?" }];
         Assert.True(scorer.Score([scorer.Encode(prompt, "yes sea.")])[0] > scorer.Score([scorer.Encode(prompt, "no sea.")])[0]);
         var told = new List<string>();
-        var found = RewardModelEvaluation.Of(scorer, [new(prompt, "yes sea.", "no sun."), new(prompt, "same", "same"), new(prompt, new string('z', 200), "b")], told.Add);
+        var found = scorer.Evaluate([new(prompt, "yes sea.", "no sun."), new(prompt, "same", "same"), new(prompt, new string('z', 200), "b")], told.Add);
         Assert.Equal((1, 1.0), (found.Count, found.Accuracy));
         Assert.Contains("1 whose two answers are the same, 1 longer than 64 tokens", Assert.Single(told), StringComparison.Ordinal);
     }
