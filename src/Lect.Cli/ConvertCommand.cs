@@ -11,10 +11,11 @@ internal static class ConvertCommand
         var output = new Option<string>("--out") { Description = "The new folder", Required = true };
         var type = new Option<string?>("--dtype") { Description = string.Join(", ", ModelConversion.Types) };
         var tokenizer = new Option<string?>("--tokenizer") { Description = "The tokenizer.bin of a llama2.c model" };
-        var command = new Command("convert", "Write a model folder from another format or in another precision. Example: lect convert stories15M.bin --tokenizer tokenizer.bin --out stories15M") { source, output, type, tokenizer };
+        var adapter = Screen.Adapter();
+        var command = new Command("convert", "Write a model folder from another format, in another precision, or with adapters merged into it. Example: lect convert runs/gpt --adapter runs/sft-lora --out runs/sft") { source, output, type, tokenizer, adapter };
         command.SetAction(int (parsed) =>
         {
-            ModelConversion.Run(parsed.GetValue(source)!, parsed.GetValue(output)!, parsed.GetValue(type)?.ToUpperInvariant(), parsed.GetValue(tokenizer));
+            ModelConversion.Run(parsed.GetValue(source)!, parsed.GetValue(output)!, parsed.GetValue(type)?.ToUpperInvariant(), parsed.GetValue(tokenizer), parsed.GetValue(adapter));
             Console.Error.WriteLine($"model in {parsed.GetValue(output)}");
             return 0;
         });

@@ -25,6 +25,7 @@ internal static class GenerateCommand
     private static readonly Option<string[]> s_stop = new("--stop") { Description = "Texts to stop at", AllowMultipleArgumentsPerToken = true };
     private static readonly Option<long> s_seed = new("--seed") { Description = "Key of the random numbers" };
     private static readonly Option<int> s_samples = new("--num-samples") { Description = "Several continuations of each prompt", DefaultValueFactory = _ => 1 };
+    private static readonly Option<string?> s_reward = new("--reward") { Description = "Best-of-n: of the --num-samples the one that this reward model prefers" };
     private static readonly Option<int> s_batchSize = new("--batch-size") { Description = "Lines read and answered together", DefaultValueFactory = _ => 1 };
     private static readonly Option<bool> s_truncate = new("--truncate") { Description = "Keep the last tokens of a prompt that is too long" };
 
@@ -32,7 +33,7 @@ internal static class GenerateCommand
     {
         var command = new Command("generate", "Continue a prompt. Example: lect generate --model gpt2 --temperature 0.8 \"Once upon a time\"")
         {
-            s_model, s_adapter, s_device, s_context, s_maxNewTokens, s_greedy, s_beams, s_lengthPenalty, s_earlyStopping, s_temperature, s_topK, s_topP, s_minP, s_repetitionPenalty, s_noRepeatNgram, s_stop, s_seed, s_samples, s_batchSize, s_truncate,
+            s_model, s_adapter, s_device, s_context, s_maxNewTokens, s_greedy, s_beams, s_lengthPenalty, s_earlyStopping, s_temperature, s_topK, s_topP, s_minP, s_repetitionPenalty, s_noRepeatNgram, s_stop, s_seed, s_samples, s_reward, s_batchSize, s_truncate,
         };
         var lines = new JsonLines(command, "prompt");
         command.SetAction(int (parsed) =>
@@ -41,8 +42,10 @@ internal static class GenerateCommand
             var options = Options(parsed, model.Defaults);
             if (lines.Shown(parsed) is { } prompt && model.Tokenizer is not null && options.Beams == 1 && parsed.GetValue(s_samples) == 1) return Stream(model, prompt, options);
             var (samples, batchSize) = (parsed.GetValue(s_samples), parsed.GetValue(s_batchSize));
+            using var scorer = parsed.GetValue(s_reward) is { } folder ? RewardScorer.Load(folder, parsed.GetValue(s_device)!) : null;
+            if (scorer is not null && samples < 2) throw new InvalidDataException($"Found --reward with --num-samples {samples}. Expected at least 2, of which the best is taken.");
             if (samples < 1 || batchSize < 1) throw new InvalidDataException($"Found --num-samples {samples} and --batch-size {batchSize}. Expected at least 1.");
-            return lines.Run(parsed, batchSize, batch => Answers(model, batch, options, samples), Show);
+            return lines.Run(parsed, batchSize, batch => Answers(model, batch, options, samples, scorer), Show);
         });
         return command;
     }
@@ -82,11 +85,19 @@ internal static class GenerateCommand
         return 0;
     }
 
-    private static List<JsonObject> Answers(LanguageModel model, IReadOnlyList<(JsonObject Json, int Number)> lines, GenerationOptions options, int samples)
+    private static List<JsonObject> Answers(LanguageModel model, IReadOnlyList<(JsonObject Json, int Number)> lines, GenerationOptions options, int samples, RewardScorer? scorer)
     {
         var rows = lines.Select(l => (Ids: l.Json["messages"] is JsonArray messages ? model.Encode(messages, ChatCommands.Options(l.Json)) : JsonLines.Ids(l.Json, "prompt", model.Encode), l.Number)).SelectMany(l => Enumerable.Range(0, samples).Select(s => (l.Ids, Stream: Seeds.For(l.Number, "sample", s)))).ToList();
         var answers = model.Generate([.. rows.Select(r => r.Ids)], options, [.. rows.Select(r => r.Stream)]).Select(Json).Chunk(samples);
-        return [.. answers.Zip(lines, (a, line) => JsonLines.Echo(line.Json, samples == 1 ? a[0] : new() { ["samples"] = new JsonArray([.. a]) }))];
+        return [.. answers.Zip(lines, (a, line) => JsonLines.Echo(line.Json, samples == 1 ? a[0] : scorer is not null ? Best(scorer, line.Json, a) : new() { ["samples"] = new JsonArray([.. a]) }))];
+    }
+
+    private static JsonObject Best(RewardScorer scorer, JsonObject line, JsonObject[] answers)
+    {
+        var prompt = line["messages"] as JsonArray ?? (line["prompt"] is JsonValue text ? [ChatCommands.Turn("user", (string)text!)] : throw new InvalidDataException("found only \"ids\", with --reward. Expected \"prompt\" or \"messages\": a reward model reads text."));
+        var (index, reward) = scorer.Best(prompt, [.. answers.Select(a => ((string)a["text"]!).Trim())]);
+        answers[index]["reward"] = reward;
+        return answers[index];
     }
 
     private static JsonObject Json(Generated g) => new() { ["ids"] = JsonLines.Array(g.Ids), ["text"] = g.Text, ["finish_reason"] = g.FinishReason, ["logprobs"] = JsonLines.Array(g.LogProbs) };

@@ -17,8 +17,9 @@ public static class ModelConversion
     /// <param name="folder">Where to; it must not hold a model yet.</param>
     /// <param name="type">F32, F16 or BF16; null: as the source has it.</param>
     /// <param name="tokenizer">The tokenizer.bin of a llama2.c model; null: none.</param>
+    /// <param name="adapters">Folders of LoRA adapters, merged into the weights in order; tokenizer and template are the last one's where it has them.</param>
     /// <exception cref="InvalidDataException">Something given cannot be used, or a number does not fit into the type.</exception>
-    public static void Run(string source, string folder, string? type = null, string? tokenizer = null)
+    public static void Run(string source, string folder, string? type = null, string? tokenizer = null, IReadOnlyList<string>? adapters = null)
     {
         TorchNative.Load();
         if (type is not null && !Types.Contains(type)) throw new InvalidDataException($"Found --dtype {type}. Expected {string.Join(", ", Types)}.");
@@ -27,6 +28,7 @@ public static class ModelConversion
         using var noGrad = no_grad();
         if (File.Exists(source))
         {
+            if (adapters is { Count: > 0 }) throw new InvalidDataException("Found --adapter with a .bin of llama2.c. Expected it with a model folder.");
             var words = tokenizer is null ? null : Llama2CTokenizer.Load(tokenizer);
             using var model = Llama2C.Load(source);
             Write(model.named_parameters().Select(p => (p.name, Converted(p.name, p.parameter, type))).ToList(), model.ConfigJson, type ?? "F32", folder, () =>
@@ -37,12 +39,35 @@ public static class ModelConversion
             return;
         }
         if (tokenizer is not null) throw new InvalidDataException("Found --tokenizer with a model folder. Expected it with a .bin of llama2.c; a folder has its own.");
+        if (adapters is { Count: > 0 })
+        {
+            using var merged = Merged(source, adapters);
+            Write(merged.named_parameters().Select(p => (p.name, Converted(p.name, p.parameter, type))).ToList(), merged.ConfigJson, type ?? "F32", folder, () => CopyBeside([source, AlignedModel.WordsOf(source, adapters).Folder], folder));
+            return;
+        }
         var weights = Weights.Open(source);
         var most = weights.Names.Select(n => weights.Info(n).Dtype).Where(Types.Contains).GroupBy(t => t).MaxBy(g => g.Count())?.Key ?? "F32";
-        Write(weights.Names.Order(StringComparer.Ordinal).Select(name => (name, Converted(name, weights.Load(name), type))).ToList(), ModelFolder.ReadConfig(source), type ?? most, folder, () =>
+        Write(weights.Names.Order(StringComparer.Ordinal).Select(name => (name, Converted(name, weights.Load(name), type))).ToList(), ModelFolder.ReadConfig(source), type ?? most, folder, () => CopyBeside([source], folder));
+    }
+
+    // An adapter that saves a score makes a reward model of a language model.
+    private static CausalLanguageModel Merged(string source, IReadOnlyList<string> adapters)
+    {
+        var hasScore = ModelFolder.HeadOf(ModelFolder.ReadConfig(source)) == EncoderHead.ForSequenceClassification || adapters.Any(a => Lora.ReadConfig(a).ModulesToSave?.Contains("score") == true);
+        var model = hasScore ? ModelFolder.LoadScorer(source, Tokenizer.LoadIfThere(source)?.Padding).Model : ModelFolder.Load(source);
+        try
         {
+            foreach (var adapter in adapters) Lora.Merge(model, adapter);
+            return model;
+        }
+        catch { model.Dispose(); throw; }
+    }
+
+    // The last folder's files count.
+    private static void CopyBeside(IEnumerable<string> sources, string folder)
+    {
+        foreach (var source in sources)
             foreach (var file in s_beside.Select(f => Path.Combine(source, f)).Where(File.Exists)) ModelFolder.CopyFile(file, Path.Combine(folder, Path.GetFileName(file)));
-        });
     }
 
     // What belongs to a model besides its weights: tokenizers, templates, defaults of generation. Not the traces of a run, nor weights in other formats.

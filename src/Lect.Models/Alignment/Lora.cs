@@ -150,7 +150,9 @@ public static class Lora
         finally { foreach (var (_, _, change) in changes) change.Dispose(); }
     }
 
-    private static LoraConfig ReadConfig(string folder)
+    /// <summary>The configuration of an adapter's folder.</summary>
+    /// <exception cref="InvalidDataException">The folder holds none.</exception>
+    public static LoraConfig ReadConfig(string folder)
     {
         if (!IsAt(folder)) throw new InvalidDataException($"Found no {ConfigFile} in {folder}. Expected the folder of a LoRA adapter, as PEFT or lect align write it.");
         var path = Path.Combine(folder, ConfigFile);

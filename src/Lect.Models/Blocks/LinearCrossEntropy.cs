@@ -42,7 +42,7 @@ internal static unsafe class LinearCrossEntropy
             long n = h.shape[0], v = w.shape[0], chunk = Math.Clamp(ChunkBytes / (v * h.element_size()), 1, n);
             var wantsGradients = (bool)vars[5];
             var dh = empty_like(h);
-            Tensor? dw = null, db = null;
+            Tensor? dw = ((Tensor)vars[1]).requires_grad ? null : empty(0), db = null;   // under an adapter the output layer is frozen
             double loss = 0;
             for (long at = 0; at < n; at += chunk)
             {
@@ -54,13 +54,14 @@ internal static unsafe class LinearCrossEntropy
                 loss += type == ScalarType.Float32 ? Gradient<Single32>(logits, labels.narrow(0, at, rows), (float)scale, smoothing) : Gradient<Brain16>(logits, labels.narrow(0, at, rows), (float)scale, smoothing);
                 if (!wantsGradients) continue;
                 dh.narrow(0, at, rows).copy_(logits.mm(w));
-                var dwPart = logits.t().mm(part).to(ScalarType.Float32);
-                if (dw is null) dw = dwPart.MoveToOuterDisposeScope();
-                else dw.add_(dwPart);
+                if (dw is null) dw = Product().MoveToOuterDisposeScope();
+                else if (dw.numel() > 0) dw.add_(Product());
                 if (bias is null) continue;
                 var dbPart = logits.sum([0L], type: ScalarType.Float32);
                 if (db is null) db = dbPart.MoveToOuterDisposeScope();
                 else db.add_(dbPart);
+
+                Tensor Product() => logits.t().mm(part).to(ScalarType.Float32);
             }
             if (wantsGradients) ctx.Save(bias is null ? [dh.to(source.dtype), dw!] : [dh.to(source.dtype), dw!, db!], bias is null ? [(Tensor)vars[1]] : [(Tensor)vars[1], bias]);
             return tensor((float)(loss * scale)).MoveToOuterDisposeScope();

@@ -8,9 +8,9 @@ namespace Lect;
 public sealed record AlignConfig : IRecipeConfig
 {
     /// <summary>The steps, one verb each.</summary>
-    public static IReadOnlyList<string> Kinds { get; } = ["sft", "reward", "dpo", "ppo", "grpo"];
+    public static IReadOnlyList<string> Kinds { get; } = ["sft", "reward", "dpo", "ppo", "grpo", "rejection"];
 
-    /// <summary>Which: <c>sft</c>, <c>reward</c>, <c>dpo</c>, <c>ppo</c> or <c>grpo</c>.</summary>
+    /// <summary>Which: <c>sft</c>, <c>reward</c>, <c>dpo</c>, <c>ppo</c>, <c>grpo</c> or <c>rejection</c>.</summary>
     public string? Recipe { get; init; }
     /// <summary>Key of all randomness: order, dropout, new weights, sampling. <value>1</value></summary>
     public long Seed { get; init; } = 1;
@@ -26,18 +26,23 @@ public sealed record AlignConfig : IRecipeConfig
     public RewardSection Reward { get; init; } = new();
     /// <summary>What is the preference losses' own.</summary>
     public DpoSection Dpo { get; init; } = new();
-    /// <summary>What PPO and GRPO have in common: sampling, and where rewards come from.</summary>
+    /// <summary>What PPO, GRPO and rejection sampling have in common: sampling, and where rewards come from.</summary>
     public RolloutSection Rollout { get; init; } = new();
     /// <summary>What is PPO's own.</summary>
     public PpoSection Ppo { get; init; } = new();
     /// <summary>What is GRPO's own.</summary>
     public GrpoSection Grpo { get; init; } = new();
+    /// <summary>What is rejection sampling's own.</summary>
+    public RejectionSection Rejection { get; init; } = new();
     /// <summary>The loop.</summary>
     public AlignTrain Train { get; init; } = new();
 
     LoopConfig IRecipeConfig.Loop => Train;
 
-    internal bool Samples => Recipe is "ppo" or "grpo";
+    internal bool Samples => Recipe is "ppo" or "grpo" or "rejection";
+
+    // Answers of a prompt, and how many of them are learned from.
+    internal (int Generations, int Learned) Group => Recipe switch { "grpo" => (Grpo.Generations, Grpo.Generations), "rejection" => (Rejection.Generations, 1), _ => (1, 1) };
 
     /// <summary>Checks everything that can be checked before data are read.</summary>
     /// <exception cref="InvalidDataException">All faults together.</exception>
@@ -47,20 +52,25 @@ public sealed record AlignConfig : IRecipeConfig
         if (!Kinds.Contains(Recipe)) faults.Add($"recipe = '{Recipe}': expected {string.Join(", ", Kinds)}");
         if (Model.Path is not { Length: > 0 }) faults.Add("model.path: found none, expected the folder of a model to go on from (--set model.path=runs/gpt)");
         if (Lora is { } lora) faults.AddRange(lora.Faults());
-        foreach (var (name, isOwn, isDefault) in new[] { ("sft", Recipe == "sft", Sft == new SftSection()), ("reward", Recipe == "reward", Reward == new RewardSection()), ("dpo", Recipe == "dpo", Dpo == new DpoSection()), ("rollout", Samples, Rollout == new RolloutSection()), ("ppo", Recipe == "ppo", Ppo == new PpoSection()), ("grpo", Recipe == "grpo", Grpo == new GrpoSection()) })
+        foreach (var (name, isOwn, isDefault) in new[] { ("sft", Recipe == "sft", Sft == new SftSection()), ("reward", Recipe == "reward", Reward == new RewardSection()), ("dpo", Recipe == "dpo", Dpo == new DpoSection()), ("rollout", Samples, Rollout == new RolloutSection()), ("ppo", Recipe == "ppo", Ppo == new PpoSection()), ("grpo", Recipe == "grpo", Grpo == new GrpoSection()), ("rejection", Recipe == "rejection", Rejection == new RejectionSection()) })
             if (!isOwn && !isDefault) faults.Add($"{name}: lect align {Recipe} does not read this section");
-        faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(Train.BatchSize, Train.MicroBatchSize), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), _ => [] });
+        faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(Train.BatchSize, Train.MicroBatchSize), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), "rejection" => Rollout.Faults(this).Concat(Rejection.Faults()), _ => [] });
         if (Model.Reference is not null && (Recipe is "sft" or "reward" || (Recipe == "dpo" && !Dpo.NeedsReference))) faults.Add("model.reference: this loss compares with none");
         if (Model.Value is not null && Recipe != "ppo") faults.Add("model.value: only lect align ppo has values");
-        if (Model.Reward is not null && !Samples) faults.Add("model.reward: only lect align ppo and grpo ask for rewards");
+        if ((Model.Reward ?? Model.Judge) is not null && !Samples) faults.Add("model.reward, model.judge: only lect align ppo, grpo and rejection ask for rewards");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 
+    /// <summary>Tokens of a text at most, of a model with so many positions.</summary>
+    internal int Longest(long context) => Train.MaxLength > context ? throw new InvalidDataException($"Found train.max_length = {Train.MaxLength}. Expected at most {context}, the model's positions.") : Train.MaxLength ?? (int)Math.Min(256, context);
+
     internal AlignConfig WithFullPaths() => this with
     {
-        Model = Model with { Path = RunFile.FullPath(Model.Path), Reference = RunFile.FullPath(Model.Reference), Value = RunFile.FullPath(Model.Value), Reward = Model.Reward?.Select(r => RunFile.FullPath(r)!).ToArray() },
+        Model = Model with { Path = RunFile.FullPath(Model.Path), Reference = RunFile.FullPath(Model.Reference), Value = RunFile.FullPath(Model.Value), Reward = FullPaths(Model.Reward), Judge = FullPaths(Model.Judge) },
         Data = Data with { Path = RunFile.FullPath(Data.Path), ValidationPath = RunFile.FullPath(Data.ValidationPath) },
     };
+
+    private static string[]? FullPaths(string[]? paths) => paths?.Select(p => RunFile.FullPath(p)!).ToArray();
 }
 
 /// <summary>The keys of <c>model</c> in alignment.</summary>
@@ -72,6 +82,8 @@ public sealed record AlignModels
     public string? Reference { get; init; }
     /// <summary>Reward models; several are averaged.</summary>
     public string[]? Reward { get; init; }
+    /// <summary>Reward models that training does not listen to: what they think of the answers is told at evaluations, and shows where the reward is over-optimized (Gao et al. 2023).</summary>
+    public string[]? Judge { get; init; }
     /// <summary>A model of its own for values (a reward model's folder); absent: a head on the policy.</summary>
     public string? Value { get; init; }
     /// <summary>The chat template: a file, or <c>chatml</c>, <c>llama3</c>, <c>zephyr</c>, <c>plain</c>; absent: the model's own, else plain.</summary>
@@ -239,8 +251,12 @@ public sealed record RolloutSection
     internal IEnumerable<string> Faults(AlignConfig config)
     {
         if (Batch < 1 || MaxNewTokens < 1 || Epochs < 1) yield return "rollout: found a batch, max_new_tokens or epochs below 1";
-        else if (config.Train.BatchSize > 0 && Batch % config.Train.BatchSize != 0) yield return $"train.batch_size = {config.Train.BatchSize}: expected a divisor of rollout.batch = {Batch}, the answers of an iteration";
-        else if (config.Recipe == "grpo" && config.Grpo.Generations > 0 && Batch % config.Grpo.Generations != 0) yield return $"grpo.generations = {config.Grpo.Generations}: expected a divisor of rollout.batch = {Batch}, the answers of an iteration";
+        else if (config.Group is { Generations: > 0 } group)
+        {
+            var learned = Batch / group.Generations * group.Learned;
+            if (Batch % group.Generations != 0) yield return $"{config.Recipe}.generations = {group.Generations}: expected a divisor of rollout.batch = {Batch}, the answers of an iteration";
+            else if (config.Train.BatchSize > 0 && learned % config.Train.BatchSize != 0) yield return $"train.batch_size = {config.Train.BatchSize}: expected a divisor of {learned}, the answers of an iteration that are learned from";
+        }
         if (config.Train.MicroBatchSize is not null) yield return "train.micro_batch_size: means are taken over whole minibatches here; leave the key away, or lower train.batch_size";
         if (!(Temperature > 0)) yield return FormattableString.Invariant($"rollout.temperature = {Temperature}: expected more than 0");
         if (config.Train.Dropout > 0) yield return FormattableString.Invariant($"train.dropout = {config.Train.Dropout}: what is learned from must be what was sampled; leave the key away");
@@ -319,6 +335,18 @@ public sealed record GrpoSection
         if (ScaleRewards is not ("group" or "batch" or "none")) yield return $"grpo.scale_rewards = '{ScaleRewards}': expected group, batch or none";
         if (ImportanceSampling is not ("token" or "sequence")) yield return $"grpo.importance_sampling = '{ImportanceSampling}': expected token or sequence";
         if (Beta < 0 || !(Epsilon > 0) || EpsilonHigh <= 0) yield return "grpo: found a beta, epsilon or epsilon_high out of range";
+    }
+}
+
+/// <summary>The keys of <c>rejection</c>.</summary>
+public sealed record RejectionSection
+{
+    /// <summary>Answers of a prompt, of which the best is learned. <value>8</value></summary>
+    public int Generations { get; init; } = 8;
+
+    internal IEnumerable<string> Faults()
+    {
+        if (Generations < 2) yield return $"rejection.generations = {Generations}: expected at least 2, of which the best is learned";
     }
 }
 

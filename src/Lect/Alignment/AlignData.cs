@@ -11,10 +11,19 @@ namespace Lect;
 internal sealed record ComparisonRow(AnswerRow Chosen, AnswerRow Rejected, int PromptLength, Comparison Source)
 {
     public int Length => Math.Max(Chosen.Ids.Length, Rejected.Ids.Length);
+
+    /// <summary>By a template; the prompt is tokenized once for both.</summary>
+    public static ComparisonRow Of(ChatEncoder encoder, Comparison c)
+    {
+        var prompt = encoder.Prompt(c.Prompt).Length;
+        AnswerRow Answer(string text) => AnswerRow.Behind(encoder.Encode(ChatData.Answered(c.Prompt, text), LearnedPart.Everything).Ids, prompt);
+        var (chosen, rejected) = (Answer(c.Chosen), Answer(c.Rejected));
+        return new(chosen, rejected, Math.Min(prompt, Math.Min(chosen.Ids.Length, rejected.Ids.Length)), c);
+    }
 }
 
 /// <summary>Data of alignment as token rows; streamed, with a count of what was left out and why.</summary>
-internal sealed class AlignData(AlignDataConfig config, ChatEncoder encoder, int longest, Action<string>? note)
+internal sealed class AlignData(AlignDataConfig config, int longest, Action<string>? note)
 {
     private readonly Dictionary<string, long> leftOut = new(StringComparer.Ordinal);
 
@@ -45,48 +54,43 @@ internal sealed class AlignData(AlignDataConfig config, ChatEncoder encoder, int
     private IEnumerable<T> Limited<T>(CorpusSplit split, IEnumerable<T> all) => split != CorpusSplit.Train ? all : all.Skip((int)Math.Min(int.MaxValue, config.Skip)).Take(config.Limit > 0 ? (int)Math.Min(int.MaxValue, config.Limit) : int.MaxValue);
 
     /// <summary>Texts to learn, cut to the longest length.</summary>
-    public IEnumerable<AnswerRow> Examples(CorpusSplit split, LearnedPart part)
+    /// <param name="split">Which part.</param>
+    /// <param name="encoder">Their template.</param>
+    /// <param name="part">What of them is learned.</param>
+    public IEnumerable<AnswerRow> Examples(CorpusSplit split, ChatEncoder encoder, LearnedPart part)
     {
         var examples = Split(split, () => SdkInstructions.Examples(split), (row, data) => [data.Example(row)], e => e.Key);
         foreach (var example in Limited(split, examples))
         {
             if (example.Messages is { } turns ? turns.Count == 0 || string.IsNullOrWhiteSpace(turns[^1]?["content"]?.ToString()) : string.IsNullOrWhiteSpace(example.Completion)) { Refuse("without an answer"); continue; }
-            var row = Encode(example, part).Cut(longest);
+            var row = encoder.Encode(example.Messages ?? AsTurns(example), part).Cut(longest);
             if (row.Scored > 0 || Refuse($"whose answer begins behind {longest} tokens")) yield return row;
         }
     }
 
     // Plain texts become turns: models are asked by their template.
-    private AnswerRow Encode(ChatExample example, LearnedPart part) => encoder.Encode(example.Messages ?? new JsonArray(ChatData.Message("user", example.Prompt!), ChatData.Message("assistant", example.Completion!)), part);
+    private static JsonArray AsTurns(ChatExample example) => [ChatData.Message("user", example.Prompt!), ChatData.Message("assistant", example.Completion!)];
 
     /// <summary>Comparisons whose texts fit.</summary>
-    public IEnumerable<ComparisonRow> Comparisons(CorpusSplit split) => Rowed(Limited(split, Split(split, () => SdkInstructions.Comparisons(split), (row, data) => data.Comparisons(row), c => c.PromptText)));
+    public IEnumerable<ComparisonRow> Comparisons(CorpusSplit split, Func<Comparison, ComparisonRow> encode) => Rowed(Limited(split, Split(split, () => SdkInstructions.Comparisons(split), (row, data) => data.Comparisons(row), c => c.PromptText)), encode);
 
     /// <summary>Comparisons as token rows; those that cannot be compared are left out.</summary>
-    public IEnumerable<ComparisonRow> Rowed(IEnumerable<Comparison> comparisons)
+    public IEnumerable<ComparisonRow> Rowed(IEnumerable<Comparison> comparisons, Func<Comparison, ComparisonRow> encode)
     {
         foreach (var c in comparisons)
         {
             if (c.Chosen == c.Rejected && !c.IsTie) { Refuse("whose two answers are the same"); continue; }
             if (string.IsNullOrWhiteSpace(c.Chosen) || string.IsNullOrWhiteSpace(c.Rejected)) { Refuse("with an empty answer"); continue; }
-            var row = Row(c);
+            var row = encode(c);
             if (row.Length <= longest || Refuse($"longer than {longest} tokens")) yield return row;
         }
     }
 
-    // The prompt is tokenized once for both.
-    private ComparisonRow Row(Comparison c)
-    {
-        var prompt = encoder.Prompt(c.Prompt).Length;
-        AnswerRow Answer(string text) => AnswerRow.Behind(encoder.Encode(ChatData.Answered(c.Prompt, text), LearnedPart.Everything).Ids, prompt);
-        var (chosen, rejected) = (Answer(c.Chosen), Answer(c.Rejected));
-        return new(chosen, rejected, Math.Min(prompt, Math.Min(chosen.Ids.Length, rejected.Ids.Length)), c);
-    }
-
     /// <summary>Prompts that leave room for an answer, with what is known about them.</summary>
     /// <param name="split">Which part.</param>
+    /// <param name="encoder">Their template.</param>
     /// <param name="room">Tokens of an answer.</param>
-    public IEnumerable<PromptRow> Prompts(CorpusSplit split, int room)
+    public IEnumerable<PromptRow> Prompts(CorpusSplit split, ChatEncoder encoder, int room)
     {
         var prompts = Split(split, () => SdkInstructions.Prompts(split).Select(p => (p.Prompt, (SdkText?)p.Fact)), (row, data) => [(data.Prompt(row).Prompt, (SdkText?)null)], p => p.Prompt.ToJsonString());
         foreach (var (prompt, fact) in Limited(split, prompts))

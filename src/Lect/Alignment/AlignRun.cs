@@ -16,7 +16,8 @@ public static class Alignment
         "reward" => RewardModel.Run(config, folder, report, note, stop),
         "dpo" => Dpo.Run(config, folder, report, note, stop),
         "ppo" => Ppo.Run(config, folder, report: report, note: note, stop: stop),
-        _ => Grpo.Run(config, folder, report: report, note: note, stop: stop),
+        "grpo" => Grpo.Run(config, folder, report: report, note: note, stop: stop),
+        _ => Rejection.Run(config, folder, report: report, note: note, stop: stop),
     };
 }
 
@@ -24,7 +25,7 @@ public static class Alignment
 internal static class AlignRun
 {
     /// <summary>Everything that was left open, so that run.yaml repeats this run on this machine.</summary>
-    public static AlignConfig Resolve(AlignConfig config, CausalLanguageModel model, Func<double, long> stepsOf)
+    public static AlignConfig Resolve(AlignConfig config, long width, Func<double, long> stepsOf)
     {
         var train = config.Train;
         return config with
@@ -34,7 +35,7 @@ internal static class AlignRun
                 Steps = train.Steps ?? stepsOf(train.Epochs!.Value),
                 Epochs = null,
                 Threads = get_num_threads(),
-                Precision = Precision.Name(Precision.Resolve(train.Precision, (long)train.Pass * 64, model.Width, 4 * model.Width)),
+                Precision = Precision.Name(Precision.Resolve(train.Precision, (long)train.Pass * 64, width, 4 * width)),
             },
         };
     }

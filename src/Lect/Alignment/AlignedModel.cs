@@ -26,9 +26,6 @@ internal sealed class AlignedModel : IDisposable
     /// <summary>What fills rows; where the vocabulary has no padding, the end.</summary>
     public int PadId => Tokenizer.Padding ?? EndId;
 
-    /// <summary>The padding of a model's configuration, behind which its score is read; null: none.</summary>
-    public static int? PadOf(CausalLanguageModel model) => (int?)model.ConfigJson["pad_token_id"] is >= 0 and var id ? id : null;
-
     /// <summary>Opens the folder to train.</summary>
     /// <param name="config">The run.</param>
     /// <param name="isScorer">It is to give one number a text.</param>
@@ -126,13 +123,6 @@ internal sealed class AlignedModel : IDisposable
     /// <exception cref="InvalidDataException">It has fewer tokens or positions.</exception>
     public bool Fits(CausalLanguageModel other, string role) => other.VocabularySize >= Tokenizer.VocabularySize && other.ContextLength >= Model.ContextLength ? true
         : throw new InvalidDataException($"Found {role} with {other.VocabularySize} embeddings and {other.ContextLength} positions. Expected at least {Tokenizer.VocabularySize} and {Model.ContextLength}, as the policy has: it reads the policy's tokens.");
-
-    /// <summary>The longest text.</summary>
-    public int Longest(AlignConfig config)
-    {
-        if (config.Train.MaxLength > Model.ContextLength) throw new InvalidDataException($"Found train.max_length = {config.Train.MaxLength}. Expected at most {Model.ContextLength}, the model's positions.");
-        return config.Train.MaxLength ?? (int)Math.Min(256, Model.ContextLength);
-    }
 
     /// <summary>What a person may want to know before training begins.</summary>
     public string Describe() => $"{Model.GetName()}: {ModelFolder.Short(Model.parameters().Sum(p => p.numel()))} parameters, {ModelFolder.Short(Model.parameters().Where(p => p.requires_grad).Sum(p => p.numel()))} of them trained{(lora is null ? "" : $" (LoRA of rank {lora.R} at {string.Join(", ", lora.TargetModules!.AsArray())})")}";

@@ -20,12 +20,13 @@ public static class Dpo
 
         using var model = AlignedModel.Open(config, isScorer: false, note);
         using var reference = config.Dpo.NeedsReference ? model.Reference(config) : null;
-        var longest = model.Longest(config);
+        var longest = config.Longest(model.Model.ContextLength);
         note?.Invoke($"reading {config.Data.Describe}");
-        var data = new AlignData(config.Data, model.Encoder, longest, note);
-        var validation = data.Comparisons(CorpusSplit.Validation).Take(config.Train.EvalExamples).ToList();
-        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train), r => r.Length, config.Train.BatchSize, config.Seed);
-        config = AlignRun.Resolve(config, model.Model, batches.StepsOf);
+        var data = new AlignData(config.Data, longest, note);
+        ComparisonRow Encode(Comparison c) => ComparisonRow.Of(model.Encoder, c);
+        var validation = data.Comparisons(CorpusSplit.Validation, Encode).Take(config.Train.EvalExamples).ToList();
+        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train, Encode), r => r.Length, config.Train.BatchSize, config.Seed);
+        config = AlignRun.Resolve(config, model.Model.Width, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
         note?.Invoke($"{model.Describe()}, loss {config.Dpo.Loss}, {validation.Count:N0} comparisons to validate with, {config.Train.Steps:N0} steps of {config.Train.BatchSize} pairs of at most {longest} tokens, {config.Train.Precision}, {config.Train.Threads} threads");

@@ -19,43 +19,35 @@ public static class Grpo
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         using var policy = AlignedModel.Open(config, isScorer: false, note);
-        using var reference = config.Grpo.Beta > 0 ? policy.Reference(config) : null;
-        var (judge, held) = Sampling.RewardOf(config, policy, reward, note);
-        var data = new AlignData(config.Data, policy.Encoder, (int)Math.Min(config.Train.MaxLength ?? int.MaxValue, policy.Model.ContextLength), note);
-        using var sampling = new Sampling(config, policy, judge, data, config.Grpo.Generations);
-        try
-        {
-            config = AlignRun.Resolve(config, policy.Model, sampling.StepsOf);
-            data.Tell();
-            run.SaveSettings(config);
-            note?.Invoke($"{policy.Describe()}, {config.Grpo.Generations} answers a prompt, loss {config.Grpo.Loss}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");
-            var asked = data.Prompts(CorpusSplit.Validation, config.Rollout.MaxNewTokens).Take(Math.Min(config.Train.EvalExamples, config.Rollout.Batch)).ToList();
-            var update = new Update(config, policy, reference, sampling);
-            return TrainLoop.Run(new Training<int[]>
-            {
-                Model = policy.Model,
-                Batches = _ => [sampling.Next(update.Learn)],
-                Labels = _ => 1,
-                Tokens = rows => rows.Sum(r => (long)sampling.Rows[r].Ids.Length),
-                Loss = (rows, _) => update.Loss(rows),
-                Figures = sampling.Figures.Take,
-                Evaluate = asked.Count == 0 ? null : () => Evaluate(sampling.Answer(asked, -1), judge),
-                HighestOf = "eval/reward",
-                Sample = () => AlignRun.Sample(policy, config),
-                Save = to => { policy.Save(to); if (to != run.Path) sampling.Save(to); },
-                Load = from => { policy.Load(from); sampling.Load(from); },
-            }, config.Train, config.Seed, run, report, stop);
-        }
-        finally { foreach (var one in held) one.Dispose(); }
-    }
+        var compares = config.Grpo.Beta > 0 || config.Model.Judge is not null;   // a judge is asked for to see what a divergence buys
+        using var reference = compares ? policy.Reference(config) : null;
+        using var sampling = new Sampling(config, policy, reward, config.Grpo.Generations, learned: config.Grpo.Generations, note);
+        config = AlignRun.Resolve(config, policy.Model.Width, sampling.StepsOf);
+        run.SaveSettings(config);
+        note?.Invoke($"{policy.Describe()}, {config.Grpo.Generations} answers a prompt, loss {config.Grpo.Loss}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");
 
-    private static List<(string, double)> Evaluate(List<SampledAnswer> answers, RewardFunction judge) => [("eval/reward", judge(answers).Average()), ("eval/length", answers.Average(a => a.Counts.Count(c => c))), ("eval/ended", answers.Average(a => a.HasEnd ? 1.0 : 0))];
+        var update = new Update(config, policy, reference, sampling);
+        return TrainLoop.Run(new Training<int[]>
+        {
+            Model = policy.Model,
+            Batches = _ => [sampling.Next(update.Learn)],
+            Labels = _ => 1,
+            Tokens = rows => rows.Sum(r => (long)sampling.Rows[r].Ids.Length),
+            Loss = (rows, _) => update.Loss(rows),
+            Figures = sampling.Figures.Take,
+            Evaluate = sampling.Evaluation(compares ? batch => sampling.Divergence(batch, reference) : null),
+            HighestOf = "eval/reward",
+            Sample = () => AlignRun.Sample(policy, config),
+            Save = to => { policy.Save(to); if (to != run.Path) sampling.Save(to); },
+            Load = from => { policy.Load(from); sampling.Load(from); },
+        }, config.Train, config.Seed, run, report, stop);
+    }
 
     private sealed class Update(AlignConfig config, AlignedModel policy, CausalLanguageModel? reference, Sampling sampling)
     {
         private readonly GroupLoss loss = config.Grpo.GroupLoss;
 
-        public void Learn(IReadOnlyList<SampledAnswer> answers, double[] rewards)
+        public IReadOnlyList<int> Learn(IReadOnlyList<SampledAnswer> answers, double[] rewards)
         {
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
@@ -72,6 +64,7 @@ public static class Grpo
             sampling.Figures.Add("reward", rewards.Average());
             sampling.Figures.Add("reward_std", groups.Average(g => Math.Sqrt(g.Average(r => (r - g.Average()) * (r - g.Average())))));
             sampling.Figures.Add("frac_reward_zero_std", groups.Average(g => g.All(r => r == g[0]) ? 1.0 : 0));
+            return [.. Enumerable.Range(0, answers.Count)];
         }
 
         public Tensor Loss(int[] rows)

@@ -31,33 +31,34 @@ public static class Ppo
         using nn.Module value = config.Model.Value is { } path ? ModelFolder.LoadScorer(path, policy.PadId, config.Seed, policy.Model.HeadWeight.device, dropout: 0).Model : new ValueHead(policy.Model.Width, policy.Model.HeadWeight.device);
         if (value is CausalLanguageModel own) policy.Fits(own, "model.value");
         using var both = new ActorCritic(policy.Model, value);
-        var (judge, held) = Sampling.RewardOf(config, policy, reward, note);
-        var data = new AlignData(config.Data, policy.Encoder, (int)Math.Min(config.Train.MaxLength ?? int.MaxValue, policy.Model.ContextLength), note);
-        using var sampling = new Sampling(config, policy, judge, data, generations: 1) { Number = config.Ppo.KlCoef };
-        try
+        using var sampling = new Sampling(config, policy, reward, generations: 1, learned: 1, note) { Number = config.Ppo.KlCoef };
+        config = AlignRun.Resolve(config, policy.Model.Width, sampling.StepsOf);
+        run.SaveSettings(config);
+        note?.Invoke($"{policy.Describe()}, values by {(value is ValueHead ? "a head on the policy" : "a model of their own")}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");
+
+        var update = new Update(config, policy, value, reference, sampling);
+        var evaluation = sampling.Evaluation(batch => sampling.Divergence(batch, reference));
+        return TrainLoop.Run(new Training<int[]>
         {
-            config = AlignRun.Resolve(config, policy.Model, sampling.StepsOf);
-            data.Tell();
-            run.SaveSettings(config);
-            note?.Invoke($"{policy.Describe()}, values by {(value is ValueHead ? "a head on the policy" : "a model of their own")}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");
-            var asked = data.Prompts(CorpusSplit.Validation, config.Rollout.MaxNewTokens).Take(Math.Min(config.Train.EvalExamples, config.Rollout.Batch)).ToList();
-            var update = new Update(config, policy, value, reference, sampling);
-            return TrainLoop.Run(new Training<int[]>
-            {
-                Model = both,
-                Batches = _ => [sampling.Next(update.Learn)],
-                Labels = _ => 1,
-                Tokens = rows => rows.Sum(r => (long)sampling.Rows[r].Ids.Length),
-                Loss = (rows, _) => update.Loss(rows),
-                Figures = sampling.Figures.Take,
-                Evaluate = asked.Count == 0 ? null : () => update.Evaluate(asked, judge),
-                HighestOf = "eval/rlhf_reward",
-                Sample = () => AlignRun.Sample(policy, config),
-                Save = to => { policy.Save(to); if (to != run.Path) { sampling.Save(to); SafeTensorsFile.Write(Path.Combine(to, "value.safetensors"), value.named_parameters().Select(p => (p.name, (Tensor)p.parameter))); } },
-                Load = from => { policy.Load(from); sampling.Load(from); ModelFolder.LoadWeights(value, Weights.Open(Path.Combine(from, "value.safetensors")), from); },
-            }, config.Train, config.Seed, run, report, stop);
-        }
-        finally { foreach (var one in held) one.Dispose(); }
+            Model = both,
+            Batches = _ => [sampling.Next(update.Learn)],
+            Labels = _ => 1,
+            Tokens = rows => rows.Sum(r => (long)sampling.Rows[r].Ids.Length),
+            Loss = (rows, _) => update.Loss(rows),
+            Figures = sampling.Figures.Take,
+            Evaluate = evaluation is null ? null : () => WithObjective(evaluation(), config.Ppo.KlCoef),
+            HighestOf = "eval/rlhf_reward",
+            Sample = () => AlignRun.Sample(policy, config),
+            Save = to => { policy.Save(to); if (to != run.Path) { sampling.Save(to); SafeTensorsFile.Write(Path.Combine(to, "value.safetensors"), value.named_parameters().Select(p => (p.name, (Tensor)p.parameter))); } },
+            Load = from => { policy.Load(from); sampling.Load(from); ModelFolder.LoadWeights(value, Weights.Open(Path.Combine(from, "value.safetensors")), from); },
+        }, config.Train, config.Seed, run, report, stop);
+    }
+
+    // What is maximized, as the run began with it: equation 2 without its pre-training term.
+    private static List<(string, double)> WithObjective(IReadOnlyList<(string Name, double Value)> figures, double coefficient)
+    {
+        double Of(string name) => figures.First(f => f.Name == name).Value;
+        return [("eval/rlhf_reward", Of("eval/reward") - coefficient * Of("eval/kl")), .. figures];
     }
 
     private sealed class ActorCritic : nn.Module
@@ -77,7 +78,7 @@ public static class Ppo
         private readonly Lazy<List<int[]>> pretraining = new(() => [.. SdkCorpus.Texts().Where(t => SdkCorpus.SplitOf(t.Text) == CorpusSplit.Train).Take(20_000).Select(t => policy.Tokenizer.EncodeIds(t.Text)).Where(ids => ids.Length is > 4 and <= 128)]);
 
         // What an iteration's answers are worth, token by token.
-        public void Learn(IReadOnlyList<SampledAnswer> answers, double[] rewards)
+        public IReadOnlyList<int> Learn(IReadOnlyList<SampledAnswer> answers, double[] rewards)
         {
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
@@ -105,6 +106,7 @@ public static class Ppo
             f.Add("objective/kl_coef", sampling.Number);
             f.Add("val/explained_variance", Rollout.ExplainedVariance(rollout.Values, returns, mask));
             if (p.TargetKl is { } target) sampling.Number = PolicyGradient.NextCoefficient(sampling.Number, divergence, target, p.KlHorizon, answers.Count);
+            return [.. Enumerable.Range(0, answers.Count)];
         }
 
         public Tensor Loss(int[] rows)
@@ -132,17 +134,6 @@ public static class Ppo
             var random = Seeds.Random(config.Seed, "pretraining", rows.Aggregate(17L, (h, r) => h * 31 + r), sampling.Rows[rows[0]].Ids.Length);
             var batch = new AnswerBatch([.. rows.Select(_ => pretraining.Value[random.Next(pretraining.Value.Count)]).Select(ids => AnswerRow.Of([], ids))], policy.PadId);
             return Sft.Loss(policy.Model, batch, 1.0 / batch.Scored);
-        }
-
-        // Other prompts than those of training, answered as the policy samples.
-        public List<(string, double)> Evaluate(List<PromptRow> asked, RewardFunction judge)
-        {
-            using var scope = NewDisposeScope();
-            var answers = sampling.Answer(asked, -1);
-            var rewards = judge(answers).Average();
-            var rollout = Rollout.Of(policy.Model, value, reference, new AnswerBatch([.. answers.Select(a => new AnswerRow(a.Ids, a.Counts))], policy.PadId), config.Rollout.Temperature);
-            var kl = ((rollout.LogProbs - rollout.Reference) * rollout.Mask).sum(1).mean().item<float>();
-            return [("eval/rlhf_reward", rewards - config.Ppo.KlCoef * kl), ("eval/reward", rewards), ("eval/kl", kl), ("eval/length", answers.Average(a => a.Counts.Count(c => c))), ("eval/ended", answers.Average(a => a.HasEnd ? 1.0 : 0))];
         }
     }
 }

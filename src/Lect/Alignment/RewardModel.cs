@@ -18,36 +18,37 @@ public static class RewardModel
         using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
-        using var model = AlignedModel.Open(config, isScorer: true, note);
-        var longest = model.Longest(config);
+        using var model = RewardNetwork.Open(config, note);
+        var longest = config.Longest(model.Classifier.ContextLength);
         note?.Invoke($"reading {config.Data.Describe}");
-        var data = new AlignData(config.Data, model.Encoder, longest, note);
-        var validation = data.Comparisons(CorpusSplit.Validation).Take(config.Train.EvalExamples).ToList();
-        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train), r => r.Length, config.Train.BatchSize, config.Seed);
-        config = AlignRun.Resolve(config, model.Model, batches.StepsOf);
+        var data = new AlignData(config.Data, longest, note);
+        var validation = data.Comparisons(CorpusSplit.Validation, model.Encode).Take(config.Train.EvalExamples).ToList();
+        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train, model.Encode), r => r.Length, config.Train.BatchSize, config.Seed);
+        config = AlignRun.Resolve(config, model.Width, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
         note?.Invoke($"{model.Describe()}, {validation.Count:N0} comparisons to validate with, {config.Train.Steps:N0} steps of {config.Train.BatchSize} pairs of at most {longest} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
 
-        var (figures, pad) = (new Averages(), AlignedModel.PadOf(model.Model));
+        var figures = new Averages();
         return TrainLoop.Run(new Training<ComparisonRow[]>
         {
-            Model = model.Model,
+            Model = model.Module,
             Batches = step => { var rows = batches.At(step); data.Tell(); return [.. rows.Chunk(config.Train.Pass)]; },
             Labels = b => b.Length,
             Tokens = b => b.Sum(r => (long)r.Chosen.Ids.Length + r.Rejected.Ids.Length),
-            Loss = (b, scale) => { model.Model.Compute = config.Train.Compute; return Loss(model.Model, b, scale, pad, config.Reward.Centering, figures); },
+            Loss = (b, scale) => { model.Compute = config.Train.Compute; return Loss(model, b, scale, config.Reward.Centering, figures); },
             Figures = figures.Take,
-            Evaluate = validation.Count == 0 ? null : () => Evaluate(model.Model, validation, pad),
+            Evaluate = validation.Count == 0 ? null : () => Evaluate(model, validation),
             Save = model.Save,
             Load = model.Load,
         }, config.Train, config.Seed, run, report, stop);
     }
 
-    private static Tensor Loss(CausalLanguageModel model, ComparisonRow[] rows, double scale, int? padId, double centering, Averages figures)
+    private static Tensor Loss(RewardNetwork model, ComparisonRow[] rows, double scale, double centering, Averages figures)
     {
         using var scope = NewDisposeScope();
-        var (chosen, rejected) = Rewards(model, rows, padId);
+        var scores = model.Scores([.. rows.Select(r => r.Chosen), .. rows.Select(r => r.Rejected)]);   // one pass for both
+        var (chosen, rejected) = (scores.narrow(0, 0, rows.Length), scores.narrow(0, rows.Length, rows.Length));
         var margin = rows.Any(r => r.Source.Margin is not null) ? tensor(rows.Select(r => (float)(r.Source.Margin ?? 0)).ToArray(), device: chosen.device) : null;
         var ties = rows.Any(r => r.Source.IsTie) ? tensor(rows.Select(r => r.Source.IsTie ? 1f : 0f).ToArray(), device: chosen.device) : null;
         using (no_grad())
@@ -59,29 +60,21 @@ public static class RewardModel
         return (PreferenceLoss.Reward(chosen, rejected, margin, ties, centering).sum() * scale).MoveToOuterDisposeScope();
     }
 
-    // One pass for both: chosen rows, then rejected rows.
-    private static (Tensor Chosen, Tensor Rejected) Rewards(CausalLanguageModel model, ComparisonRow[] rows, int? padId)
+    private static List<(string, double)> Evaluate(RewardNetwork model, List<ComparisonRow> rows)
     {
-        var scores = new AnswerBatch([.. rows.Select(r => r.Chosen), .. rows.Select(r => r.Rejected)], padId ?? 0).Scores(model, padId).squeeze(1);
-        return (scores.narrow(0, 0, rows.Length), scores.narrow(0, rows.Length, rows.Length));
-    }
-
-    private static List<(string, double)> Evaluate(CausalLanguageModel model, List<ComparisonRow> rows, int? padId)
-    {
-        var pairs = Score(model, rows, padId);
-        var figures = RewardEvaluation.Of(pairs);
+        var figures = RewardEvaluation.Of(Score(model, rows));
         return [("val_loss", figures.Loss), ("val_accuracy", figures.Accuracy), ("val_margin", figures.Margin), .. figures.ByKind.Select(k => ($"val_accuracy/{k.Kind}", k.Accuracy))];
     }
 
     /// <summary>The rewards of each pair, in the order of the rows.</summary>
-    internal static List<ScoredPair> Score(CausalLanguageModel model, IReadOnlyList<ComparisonRow> rows, int? padId)
+    internal static List<ScoredPair> Score(RewardNetwork model, IReadOnlyList<ComparisonRow> rows)
     {
-        var rewards = Score(model, [.. rows.SelectMany(r => new[] { r.Chosen, r.Rejected })], padId);
+        var rewards = Score(model, [.. rows.SelectMany(r => new[] { r.Chosen, r.Rejected })]);
         return [.. rows.Select((row, i) => new ScoredPair(rewards[2 * i], rewards[2 * i + 1], row.Source))];
     }
 
     /// <summary>The reward of each row; rows of like length are computed together.</summary>
-    internal static double[] Score(CausalLanguageModel model, IReadOnlyList<AnswerRow> rows, int? padId, int batch = 64)
+    internal static double[] Score(RewardNetwork model, IReadOnlyList<AnswerRow> rows, int batch = 64)
     {
         using var noGrad = no_grad();
         model.Compute = ComputeType.Float32;
@@ -89,7 +82,7 @@ public static class RewardModel
         foreach (var chunk in Enumerable.Range(0, rows.Count).OrderBy(i => rows[i].Ids.Length).Chunk(batch))
         {
             using var scope = NewDisposeScope();
-            var scores = new AnswerBatch([.. chunk.Select(i => rows[i])], padId ?? 0).Scores(model, padId).cpu().contiguous().data<float>().ToArray();
+            var scores = model.Scores([.. chunk.Select(i => rows[i])]).cpu().contiguous().data<float>().ToArray();
             for (var i = 0; i < chunk.Length; i++) rewards[chunk[i]] = scores[i];
         }
         return rewards;

@@ -13,7 +13,10 @@ namespace Lect;
 /// <param name="Counts">Which of them are the answer.</param>
 /// <param name="HasEnd">Whether it ends by itself.</param>
 /// <param name="Fact">The documentation that the prompt asks for; null: none.</param>
-public sealed record SampledAnswer(JsonArray Prompt, string Response, int[] Ids, bool[] Counts, bool HasEnd, SdkText? Fact);
+public sealed record SampledAnswer(JsonArray Prompt, string Response, int[] Ids, bool[] Counts, bool HasEnd, SdkText? Fact)
+{
+    internal AnswerRow Row => new(Ids, Counts);
+}
 
 /// <summary>Gives each answer its reward. Anything may: a model, a program, a few lines of C#.</summary>
 public delegate IReadOnlyList<double> RewardFunction(IReadOnlyList<SampledAnswer> answers);
@@ -90,51 +93,38 @@ public static class Rewards
 /// <summary>A reward model with its tokenizer and template, from a folder. Not thread-safe.</summary>
 public sealed class RewardScorer : IDisposable
 {
-    private readonly CausalLanguageModel model;
-    private readonly ChatEncoder? encoder;
-    private readonly int? padId;
+    private readonly RewardNetwork model;
 
-    private RewardScorer(CausalLanguageModel model, Tokenizer? tokenizer, ChatEncoder? encoder, int? padId) => (this.model, Tokenizer, this.encoder, this.padId) = (model, tokenizer, encoder, padId);
+    private RewardScorer(RewardNetwork model) => this.model = model;
 
     /// <summary>Its tokenizer; null where the folder has none, and only ids can be used.</summary>
-    public Tokenizer? Tokenizer { get; }
+    public Tokenizer? Tokenizer => model.Tokenizer;
 
     /// <summary>Opens a folder.</summary>
-    /// <param name="folder">A classifier of one score over a decoder, or with adapters what they were trained on.</param>
+    /// <param name="folder">A classifier of one score over a decoder or an encoder, or with adapters what they were trained on.</param>
     /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
     /// <param name="adapters">Folders of LoRA adapters, merged in order.</param>
     /// <exception cref="InvalidDataException">It is no reward model.</exception>
-    public static RewardScorer Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null)
-    {
-        var config = ModelFolder.ReadConfig(folder);
-        var (words, tokenizer) = AlignedModel.WordsOf(folder, adapters);
-        var read = tokenizer is null ? default : AlignedModel.EncoderOf(words, tokenizer);
-        var (model, made) = ModelFolder.LoadScorer(folder, tokenizer is null ? null : tokenizer.Padding ?? tokenizer.IdOf(read.EndOfText), device: Devices.Choose(device));
-        try
-        {
-            var hasScore = ModelFolder.HeadOf(config) == EncoderHead.ForSequenceClassification;
-            foreach (var adapter in adapters ?? []) hasScore |= Lora.Merge(model, adapter).ModulesToSave?.Contains("score") == true;
-            if (!hasScore) throw new InvalidDataException($"{folder}: found a model that continues texts{(made.Count > 0 && adapters is { Count: > 0 } ? ", and adapters without a score" : "")}. Expected one with a score (…ForSequenceClassification of one label), as lect align reward makes it.");
-            return new(model, tokenizer, tokenizer is null ? null : read.Encoder, AlignedModel.PadOf(model));
-        }
-        catch { model.Dispose(); throw; }
-    }
+    public static RewardScorer Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null) => new(RewardNetwork.Load(folder, Devices.Choose(device), adapters));
 
     /// <summary>A prompt with its answer as tokens.</summary>
-    public AnswerRow Encode(JsonArray prompt, string response) => Encode(ChatData.Answered(prompt, response));
+    public AnswerRow Encode(JsonArray prompt, string response) => model.Encode(prompt, response);
 
     /// <summary>A conversation as tokens.</summary>
-    public AnswerRow Encode(JsonArray messages) => Needed.Encode(messages, LearnedPart.Everything);
-
-    private ChatEncoder Needed => encoder ?? throw Tokenizer.Missing();
+    public AnswerRow Encode(JsonArray messages) => model.Encode(messages);
 
     /// <summary>The reward of each row.</summary>
     /// <exception cref="InvalidDataException">A row that is empty, too long, or holds an id outside the vocabulary.</exception>
     public IReadOnlyList<double> Score(IReadOnlyList<AnswerRow> rows, int batch = 32)
     {
-        foreach (var row in rows) new EncoderRow(row.Ids).Check(model, typeCount: 0);
-        return RewardModel.Score(model, rows, padId, batch);
+        foreach (var row in rows) model.Check(row);
+        return RewardModel.Score(model, rows, batch);
     }
+
+    /// <summary>Best-of-n: the response with the highest reward, and that.</summary>
+    /// <param name="prompt">The conversation before it.</param>
+    /// <param name="responses">At least one.</param>
+    public (int Index, double Reward) Best(JsonArray prompt, IReadOnlyList<string> responses) => Score([.. responses.Select(r => Encode(prompt, r))]).Select((reward, i) => (i, reward)).MaxBy(r => r.reward);
 
     /// <summary>How often it prefers what is preferred; comparisons whose two answers are the same, empty or longer than the model's context are left out.</summary>
     /// <param name="comparisons">With or without kinds.</param>
@@ -142,10 +132,10 @@ public sealed class RewardScorer : IDisposable
     /// <exception cref="InvalidDataException">None is left, or the folder has no tokenizer.</exception>
     public RewardEvaluation Evaluate(IEnumerable<Comparison> comparisons, Action<string>? note = null)
     {
-        var data = new AlignData(new(), Needed, (int)Math.Min(int.MaxValue, model.ContextLength), note);
-        var rows = data.Rowed(comparisons).ToList();
+        var data = new AlignData(new(), (int)Math.Min(int.MaxValue, model.Classifier.ContextLength), note);
+        var rows = data.Rowed(comparisons, model.Encode).ToList();
         data.Tell();
-        return RewardEvaluation.Of(RewardModel.Score(model, rows, padId));
+        return RewardEvaluation.Of(RewardModel.Score(model, rows));
     }
 
     /// <inheritdoc/>

@@ -19,8 +19,11 @@ internal sealed class Sampling : IDisposable
     private readonly AlignConfig config;
     private readonly AlignedModel policy;
     private readonly RewardFunction reward;
-    private readonly int generations;
+    private readonly RewardFunction? judge;
+    private readonly int generations, learned;
     private readonly StreamedBatches<PromptRow> prompts;
+    private readonly List<PromptRow> asked;
+    private readonly List<IDisposable> held = [];
     private readonly Dictionary<string, Tensor> tensors = new(StringComparer.Ordinal);
     private readonly Stopwatch clock = new();
     private State state = new(-1, 0, [], [], 0);
@@ -32,13 +35,23 @@ internal sealed class Sampling : IDisposable
 
     /// <param name="config">The run.</param>
     /// <param name="policy">Who answers.</param>
-    /// <param name="reward">Who judges.</param>
-    /// <param name="data">Prompts.</param>
+    /// <param name="given">Who judges; null: as the run file says.</param>
     /// <param name="generations">Answers of a prompt.</param>
-    public Sampling(AlignConfig config, AlignedModel policy, RewardFunction reward, AlignData data, int generations)
+    /// <param name="learned">How many of them are learned from.</param>
+    /// <param name="note">Told what is left out, and where tokenizers differ.</param>
+    public Sampling(AlignConfig config, AlignedModel policy, RewardFunction? given, int generations, int learned, Action<string>? note)
     {
-        (this.config, this.policy, this.reward, this.generations) = (config, policy, reward, generations);
-        prompts = new(() => data.Prompts(CorpusSplit.Train, config.Rollout.MaxNewTokens), r => r.Ids.Length, config.Rollout.Batch / generations, config.Seed, Window);
+        (this.config, this.policy, this.generations, this.learned) = (config, policy, generations, learned);
+        var data = new AlignData(config.Data, (int)Math.Min(config.Train.MaxLength ?? int.MaxValue, policy.Model.ContextLength), note);
+        prompts = new(() => data.Prompts(CorpusSplit.Train, policy.Encoder, config.Rollout.MaxNewTokens), r => r.Ids.Length, config.Rollout.Batch / generations, config.Seed, Window);
+        try
+        {
+            reward = given ?? RewardOf(note);
+            judge = config.Model.Judge is { } folders ? MeanOf(folders, note) : null;
+            asked = [.. data.Prompts(CorpusSplit.Validation, policy.Encoder, config.Rollout.MaxNewTokens).Take(Math.Min(config.Train.EvalExamples, config.Rollout.Batch))];
+            data.Tell();
+        }
+        catch { Dispose(); throw; }
     }
 
     /// <summary>Figures of the iterations since the last line of metrics.</summary>
@@ -62,11 +75,11 @@ internal sealed class Sampling : IDisposable
     }
 
     /// <summary>Steps of some passes over the prompts.</summary>
-    public long StepsOf(double epochs) => prompts.StepsOf(epochs) * config.Rollout.Epochs * (config.Rollout.Batch / config.Train.BatchSize);
+    public long StepsOf(double epochs) => prompts.StepsOf(epochs) * config.Rollout.Epochs * (config.Rollout.Batch / generations * learned / config.Train.BatchSize);
 
     /// <summary>The answers of the next step; begins a new iteration where the last one's are used up.</summary>
-    /// <param name="learn">Told the answers with their rewards, and computes what will be learned from them.</param>
-    public int[] Next(Action<IReadOnlyList<SampledAnswer>, double[]> learn)
+    /// <param name="learn">Told the answers with their rewards; computes what will be learned from them, and says from which.</param>
+    public int[] Next(Func<IReadOnlyList<SampledAnswer>, double[], IReadOnlyList<int>> learn)
     {
         if (state.Taken >= state.Plan.Length) Begin(learn);
         var chosen = state.Plan[state.Taken];
@@ -77,7 +90,7 @@ internal sealed class Sampling : IDisposable
     /// <summary>The iteration ends with the step in work.</summary>
     public void End() => state = state with { Taken = state.Plan.Length };
 
-    private void Begin(Action<IReadOnlyList<SampledAnswer>, double[]> learn)
+    private void Begin(Func<IReadOnlyList<SampledAnswer>, double[], IReadOnlyList<int>> learn)
     {
         var learning = clock.Elapsed;
         clock.Restart();
@@ -88,16 +101,19 @@ internal sealed class Sampling : IDisposable
         clock.Restart();
         var rewards = reward(answers).ToArray();
         if (Array.FindIndex(rewards, r => !double.IsFinite(r)) is >= 0 and var bad) throw new InvalidDataException($"Found the reward {rewards[bad]} of the answer '{answers[bad].Response}'. Expected finite numbers.");
-        Rows = [.. answers.Select(a => new AnswerRow(a.Ids, a.Counts))];
+        Rows = [.. answers.Select(a => a.Row)];
+        state = state with { Iteration = iteration, Taken = 0, Plan = [], Rows = [.. Rows.Select(r => new StoredRow(r.Ids, Array.IndexOf(r.Counts, true)))] };
+        var chosen = learn(answers, rewards);
         var random = Seeds.Random(config.Seed, "minibatches", iteration);
-        var plan = Enumerable.Range(0, config.Rollout.Epochs).SelectMany(_ =>
+        state = state with
         {
-            var order = Enumerable.Range(0, answers.Count).ToArray();
-            random.Shuffle(order);
-            return order.Chunk(config.Train.BatchSize);
-        }).ToArray();
-        state = state with { Iteration = iteration, Taken = 0, Plan = plan, Rows = [.. Rows.Select(r => new StoredRow(r.Ids, Array.IndexOf(r.Counts, true)))] };
-        learn(answers, rewards);
+            Plan = [.. Enumerable.Range(0, config.Rollout.Epochs).SelectMany(_ =>
+            {
+                var order = chosen.ToArray();
+                random.Shuffle(order);
+                return order.Chunk(config.Train.BatchSize);
+            })],
+        };
         var scoring = clock.Elapsed;
         clock.Restart();
         var all = (sampling + scoring + learning).TotalSeconds;
@@ -123,18 +139,57 @@ internal sealed class Sampling : IDisposable
     /// <summary>Rewards with the penalty of answers that do not end.</summary>
     public double[] Penalized(IReadOnlyList<SampledAnswer> answers, double[] rewards) => [.. rewards.Select((r, i) => answers[i].HasEnd ? r : r - config.Rollout.MissingEosPenalty)];
 
-    /// <summary>Where rewards come from: a program, models (their mean), or what is given.</summary>
-    public static (RewardFunction Reward, List<IDisposable> Held) RewardOf(AlignConfig config, AlignedModel policy, RewardFunction? given, Action<string>? note)
+    /// <summary>What the policy of now answers to prompts of the validation split, and what is thought of that; null: there are no such prompts.</summary>
+    /// <param name="divergence">The mean divergence of an answer from the reference, nats; null: none is compared with.</param>
+    public Func<IReadOnlyList<(string Name, double Value)>>? Evaluation(Func<AnswerBatch, double>? divergence) => asked.Count == 0 ? null : () =>
     {
-        if (given is not null) return (given, []);
-        if (config.Rollout.Program is { } program) return Rewards.FromProgram(program, config.Rollout.ProgramSeconds) is var (asked, process) ? (asked, [process]) : default;
-        if (config.Model.Reward is not { Length: > 0 } folders)
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var answers = Answer(asked, -1);
+        List<(string, double)> figures = [("eval/reward", reward(answers).Average()), ("eval/length", answers.Average(a => a.Counts.Count(c => c))), ("eval/ended", answers.Average(a => a.HasEnd ? 1.0 : 0))];
+        if (judge is not null) figures.Add(("eval/judge_reward", judge(answers).Average()));
+        if (divergence is not null) figures.Add(("eval/kl", divergence(new([.. answers.Select(a => a.Row)], policy.PadId))));
+        return figures;
+    };
+
+    /// <summary>Nats by which answers differ from the reference's, on average of an answer.</summary>
+    /// <param name="batch">Answers.</param>
+    /// <param name="reference">Null: the policy without its adapter.</param>
+    public double Divergence(AnswerBatch batch, CausalLanguageModel? reference)
+    {
+        var own = batch.LogProbs(policy.Model, config.Rollout.Temperature).LogProbs;
+        using (reference is null ? Lora.Off(policy.Model) : null)
+            return ((own - batch.LogProbs(reference ?? policy.Model, config.Rollout.Temperature).LogProbs) * batch.Mask(policy.Model.HeadWeight.device)).sum(1).mean().item<float>();
+    }
+
+    // Where rewards come from: a program, models, or the rule that knows the SDK's facts.
+    private RewardFunction RewardOf(Action<string>? note)
+    {
+        if (config.Rollout.Program is { } program)
         {
-            if (config.Data.Path is null) return (answers => [.. answers.Select(Rewards.NamesFacts)], []);   // the SDK's prompts know their facts
-            throw new InvalidDataException("Found neither model.reward nor rollout.program. Expected reward models (--set model.reward=runs/reward), or a program that gives each answer a number.");
+            var (asked, process) = Rewards.FromProgram(program, config.Rollout.ProgramSeconds);
+            held.Add(process);
+            return asked;
         }
-        var models = folders.Select(f => Rewards.FromModel(f, policy.Tokenizer, note)).ToList();
-        return (answers => models.Select(m => m.Reward(answers)).ToList() is var all ? [.. Enumerable.Range(0, answers.Count).Select(i => all.Average(r => r[i]))] : [], [.. models.Select(m => m.Model)]);
+        if (config.Model.Reward is { Length: > 0 } folders) return MeanOf(folders, note);
+        if (config.Data.Path is null) return answers => [.. answers.Select(Rewards.NamesFacts)];
+        throw new InvalidDataException("Found neither model.reward nor rollout.program. Expected reward models (--set model.reward=runs/reward), or a program that gives each answer a number.");
+    }
+
+    private RewardFunction MeanOf(string[] folders, Action<string>? note)
+    {
+        var models = new List<RewardFunction>();
+        foreach (var folder in folders)
+        {
+            var (one, model) = Rewards.FromModel(folder, policy.Tokenizer, note);
+            held.Add(model);
+            models.Add(one);
+        }
+        return answers =>
+        {
+            var all = models.Select(m => m(answers)).ToList();
+            return [.. Enumerable.Range(0, answers.Count).Select(i => all.Average(r => r[i]))];
+        };
     }
 
     /// <summary>Writes what a resumed run needs.</summary>
@@ -159,5 +214,6 @@ internal sealed class Sampling : IDisposable
     {
         prompts.Dispose();
         foreach (var tensor in tensors.Values) tensor.Dispose();
+        foreach (var one in held) one.Dispose();
     }
 }

@@ -19,12 +19,12 @@ public static class Sft
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         using var model = AlignedModel.Open(config, isScorer: false, note);
-        var longest = model.Longest(config);
+        var longest = config.Longest(model.Model.ContextLength);
         note?.Invoke($"reading {config.Data.Describe}");
-        var data = new AlignData(config.Data, model.Encoder, longest, note);
-        var validation = data.Examples(CorpusSplit.Validation, config.Sft.Part).Take(config.Train.EvalExamples).Chunk(config.Train.Pass).Select(b => new AnswerBatch(b, model.PadId)).ToList();
-        using var batches = new StreamedBatches<AnswerRow>(() => data.Examples(CorpusSplit.Train, config.Sft.Part), r => r.Ids.Length, config.Train.BatchSize, config.Seed);
-        config = AlignRun.Resolve(config, model.Model, batches.StepsOf);
+        var data = new AlignData(config.Data, longest, note);
+        var validation = data.Examples(CorpusSplit.Validation, model.Encoder, config.Sft.Part).Take(config.Train.EvalExamples).Chunk(config.Train.Pass).Select(b => new AnswerBatch(b, model.PadId)).ToList();
+        using var batches = new StreamedBatches<AnswerRow>(() => data.Examples(CorpusSplit.Train, model.Encoder, config.Sft.Part), r => r.Ids.Length, config.Train.BatchSize, config.Seed);
+        config = AlignRun.Resolve(config, model.Model.Width, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
         note?.Invoke($"{model.Describe()}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} texts of at most {longest} tokens, {config.Train.Precision}, {config.Train.Threads} threads");

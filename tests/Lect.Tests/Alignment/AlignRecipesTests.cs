@@ -49,8 +49,9 @@ public sealed class AlignRecipesTests : IDisposable
         Recipe = recipe,
         Model = new() { Path = Base() },
         Data = new() { Path = data, Validation = 0.2 },
-        Rollout = recipe is "ppo" or "grpo" ? new() { Batch = 16, MaxNewTokens = 4, Epochs = 2 } : new(),
+        Rollout = recipe is "ppo" or "grpo" or "rejection" ? new() { Batch = recipe == "rejection" ? 64 : 16, MaxNewTokens = 4, Epochs = 2 } : new(),
         Grpo = recipe == "grpo" ? new() { Generations = 4 } : new(),
+        Rejection = recipe == "rejection" ? new() { Generations = 4 } : new(),
         Train = new() { Steps = steps, BatchSize = 8, MaxLength = 60, Lr = 2e-3, Schedule = "constant", EvalEvery = 5, CheckpointEvery = 4, LogEvery = 1, Precision = "fp32", EvalExamples = 8 },
     };
 
@@ -68,6 +69,7 @@ public sealed class AlignRecipesTests : IDisposable
     {
         "ppo" => Ppo.Run(config, to, answers => [.. answers.Select(Judge)], report, stop: stop),
         "grpo" => Grpo.Run(config, to, answers => [.. answers.Select(Judge)], report, stop: stop),
+        "rejection" => Rejection.Run(config, to, answers => [.. answers.Select(Judge)], report, stop: stop),
         _ => Lect.Alignment.Run(config, to, report, stop: stop),
     };
 
@@ -81,9 +83,10 @@ public sealed class AlignRecipesTests : IDisposable
     [InlineData("ppo", false)]
     [InlineData("ppo", true)]
     [InlineData("grpo", false)]
+    [InlineData("rejection", false)]
     public void A_run_that_was_stopped_anywhere_ends_in_the_same_weights_and_figures(string recipe, bool adapter)
     {
-        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" => Prompts(), _ => Comparisons() };
+        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" or "rejection" => Prompts(), _ => Comparisons() };
         var config = Config(recipe, data, 10) with { Lora = adapter ? new() { R = 2, TargetModules = ["all-linear"] } : null, Ppo = recipe == "ppo" ? new() { TargetKl = 0.1, KlHorizon = 100 } : new() };
         Run(config, At("whole"));
         foreach (var at in (long[])[3, 7])   // of the four steps of an iteration: in the middle of one, and of another
@@ -141,6 +144,62 @@ public sealed class AlignRecipesTests : IDisposable
         Assert.Contains("1 whose two answers are the same, 1 longer than 64 tokens", Assert.Single(told), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void An_encoder_learns_which_answers_are_preferred()
+    {
+        var vocabulary = Write("words.txt", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "is", "a", "yes", "no", "?", ".", .. s_things]);
+        Directory.CreateDirectory(At("bert"));
+        File.Copy(vocabulary, At("bert", "vocab.txt"));
+        using (var model = ModelFolder.CreateEncoder(new() { ["model_type"] = "bert", ["hidden_size"] = 32, ["num_hidden_layers"] = 2, ["num_attention_heads"] = 2, ["intermediate_size"] = 64, ["max_position_embeddings"] = 64, ["vocab_size"] = 20, ["pad_token_id"] = 0 }, EncoderHead.ForMaskedLM))
+        {
+            model.Initialize(1);
+            ModelFolder.Save(model, At("bert"));
+        }
+        var config = Config("reward", Comparisons(), 40) with { Model = new() { Path = At("bert") } };
+        Run(config, At("reward"));
+        using var scorer = RewardScorer.Load(At("reward"));
+        JsonArray prompt = [new JsonObject { ["role"] = "user", ["content"] = "what is a cat?" }];
+        var row = scorer.Encode(prompt, "yes sea.");
+        Assert.Equal([2, 5, 6, 7, 12, 10, 3, 8, 15, 11, 3], row.Ids);   // [CLS] what is a cat ? [SEP] yes sea . [SEP]
+        Assert.Equal(4, row.Counts.Count(c => c));                      // the second text
+        Assert.Equal(1, scorer.Best(prompt, ["no sea.", "yes sea.", "no sun."]).Index);
+        Assert.Equal(1, scorer.Evaluate([new(prompt, "yes sea.", "no sun.")]).Accuracy);
+        Assert.Contains("lora", Assert.Throws<InvalidDataException>(() => Run(config with { Lora = new() }, At("lora"))).Message, StringComparison.Ordinal);
+        Assert.Contains("without a score", Assert.Throws<InvalidDataException>(() => RewardScorer.Load(At("bert"))).Message, StringComparison.Ordinal);
+        Assert.Equal(2, Lect.Alignment.Run(Config("ppo", Prompts(), 2) with { Model = new() { Path = Base(), Reward = [At("reward")] } }, At("judged")).Step);
+    }
+
+    [Fact]
+    public void A_judge_that_training_does_not_listen_to_shows_what_a_divergence_buys()
+    {
+        Run(Config("reward", Comparisons(), 10), At("judge"));
+        foreach (var recipe in (string[])["ppo", "grpo", "rejection"])
+        {
+            var config = Config(recipe, Prompts(), 10);
+            Run(config with { Model = config.Model with { Judge = [At("judge")] }, Grpo = config.Grpo with { Beta = recipe == "grpo" ? 0 : config.Grpo.Beta } }, At(recipe));
+            var told = RunFolder.ReadMetrics(At(recipe)).Where(m => m["eval/judge_reward"] is not null).ToList();
+            Assert.NotEmpty(told);
+            Assert.All(told, m => Assert.True(double.IsFinite((double)m["eval/kl"]!)));
+            Assert.NotEqual((double)told[0]["eval/reward"]!, (double)told[0]["eval/judge_reward"]!);
+        }
+    }
+
+    [Fact]
+    public void An_adapter_becomes_a_folder_that_answers_as_both_together()
+    {
+        Run(Config("sft", Instructions(), 20) with { Lora = new() { R = 4, TargetModules = ["all-linear"] } }, At("lora"));
+        ModelConversion.Run(Base(), At("merged"), adapters: [At("lora")]);
+        using LanguageModel both = LanguageModel.Load(Base(), adapters: [At("lora")]), merged = LanguageModel.Load(At("merged"));
+        JsonArray prompt = [new JsonObject { ["role"] = "user", ["content"] = "what is a cat?" }];
+        Assert.Equal(both.Encode(prompt), merged.Encode(prompt));
+        Assert.Equal(both.Score(both.Encode(prompt)).LogProbs, merged.Score(merged.Encode(prompt)).LogProbs);
+        Assert.Equal(2, Run(Config("dpo", Comparisons(), 2) with { Model = new() { Path = At("merged") } }, At("next")).Step);
+        Run(Config("reward", Comparisons(), 4) with { Lora = new() { R = 2 } }, At("reward-lora"));
+        ModelConversion.Run(Base(), At("reward"), adapters: [At("reward-lora")]);
+        using RewardScorer whole = RewardScorer.Load(At("reward")), stacked = RewardScorer.Load(Base(), adapters: [At("reward-lora")]);
+        Assert.Equal(stacked.Score([stacked.Encode(prompt, "yes")]), whole.Score([whole.Encode(prompt, "yes")]));
+    }
+
     public static TheoryData<string> Losses { get; } = [.. PreferenceLoss.Kinds, "kto", "apo_zero_unpaired"];
 
     [Theory]
@@ -158,6 +217,7 @@ public sealed class AlignRecipesTests : IDisposable
     [Theory]
     [InlineData("ppo")]
     [InlineData("grpo")]
+    [InlineData("rejection")]
     public void A_known_optimum_is_reached(string recipe)
     {
         // A bandit: 1 for an answer that begins with one of the letters a to h.
@@ -234,9 +294,9 @@ public sealed class AlignRecipesTests : IDisposable
     public void A_shrunken_copy_of_each_preset_runs(string preset)
     {
         var recipe = RunFile.Load<AlignConfig>(Path.Combine(Fixtures.Root, "configs", "alignment", preset)).Recipe!;
-        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" => Prompts(), _ => Comparisons() };
+        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" or "rejection" => Prompts(), _ => Comparisons() };
         var sets = new List<string> { $"model.path={Base()}", $"data.path={data}", "train.steps=2", "train.max_length=60", "train.eval_examples=4" };
-        if (recipe is "ppo" or "grpo") sets.AddRange(["rollout.max_new_tokens=4", "rollout.batch=32", "train.batch_size=16"]);
+        if (recipe is "ppo" or "grpo" or "rejection") sets.AddRange(["rollout.max_new_tokens=4", "rollout.batch=32", $"train.batch_size={(recipe == "rejection" ? 4 : 16)}"]);
         Assert.Equal(2, Run(RunFile.Load<AlignConfig>(Path.Combine(Fixtures.Root, "configs", "alignment", preset), sets), At("preset")).Step);
     }
 }
