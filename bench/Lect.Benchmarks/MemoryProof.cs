@@ -29,7 +29,7 @@ internal static class MemoryProof
         finally { Directory.Delete(folder, recursive: true); }
     }
 
-    private static long Resident()
+    internal static long Resident()
     {
         GC.Collect();   // what is garbage is no leak
         GC.WaitForPendingFinalizers();

@@ -3,6 +3,7 @@
 //   dotnet run -c Release --project bench/Lect.Benchmarks -- words [CORPUS] [--programs FOLDER_OF_C_PROGRAMS]
 // and proofs that are too long for a test:
 //   dotnet run -c Release --project bench/Lect.Benchmarks -- memory
+//   dotnet run -c Release --project bench/Lect.Benchmarks -- stream
 using System.Globalization;
 using Lect.Benchmarks;
 
@@ -10,5 +11,6 @@ CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 if (args is ["tokenizer"]) { TokenizerBaseline.Run(); return 0; }
 if (args is ["words", .. var rest]) { WordsBaseline.Run(rest); return 0; }
 if (args is ["memory"]) return MemoryProof.Run();
-Console.Error.WriteLine("Expected: tokenizer, words or memory.");
+if (args is ["stream"]) return StreamProof.Run();
+Console.Error.WriteLine("Expected: tokenizer, words, memory or stream.");
 return 2;

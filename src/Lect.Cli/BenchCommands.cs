@@ -22,7 +22,7 @@ internal static class BenchCommands
     public static Command Create()
     {
         s_dtype.AcceptOnlyFromAmong("fp32", "bf16", "auto");
-        return new("bench", "Measure speed on this machine, beside baselines of the same run") { Train(), Llama(), Bert("bert"), Decode(), Pairs("pairs"), TokenizerCommand(), Plain(), Bert("plain-bert"), Pairs("plain-pairs") };
+        return new("bench", "Measure speed on this machine, beside baselines of the same run") { Train(), Llama(), Bert("bert"), Decode(), Lora(), Sampling(), Pairs("pairs"), TokenizerCommand(), Plain(), Bert("plain-bert"), Pairs("plain-pairs") };
     }
 
     private static Command Shaped(string name, string description, Action<BenchShape, bool> run) => Shaped(name, description, (_, shape, json) => run(shape, json));
@@ -63,6 +63,15 @@ internal static class BenchCommands
     {
         foreach (var result in LlamaBench.Run(shape)) Show(result, json);
     });
+
+    private static Command Lora() => Shaped("lora", "A training step of a low-rank adapter beside one of all weights. Example: lect bench lora --layers 4 --width 256 --heads 4 --vocab 8000", (shape, json) =>
+    {
+        var (result, resident, whole) = AlignBench.LoraStep(shape);
+        Show(result, json);
+        if (!json) Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {resident:0} MB resident with the adapter, {whole:0} MB with all weights"));
+    });
+
+    private static Command Sampling() => Shaped("sampling", "Answers sampled in a batch beside one by one. Example: lect bench sampling --layers 4 --width 192 --heads 4 --vocab 4000 --batch 64 --seq 96", (shape, json) => Show(AlignBench.Sampling(shape), json));
 
     private static Command Decode()
     {

@@ -13,19 +13,25 @@ internal static class PreferenceCommands
         var (model, adapter, device, json) = (Screen.Model(), Screen.Adapter(), Screen.Device(), Screen.Json());
         var file = new Option<string?>("--file") { Description = "Comparisons (chosen, rejected); by default the test split of the SDK's" };
         var limit = new Option<int>("--limit") { Description = "Comparisons at most; 0: all of a file, 2,000 of the SDK's" };
-        var command = new Command("reward", "How often a reward model prefers what people prefer. Example: lect evaluate reward --model runs/reward --file comparisons.jsonl") { model, adapter, device, file, limit, json };
+        var baseline = new Option<string?>("--bag-of-words") { Description = "Comparisons from which a bag of words learns what words alone tell, to compare with; sdk: 20,000 of the SDK's" };
+        var command = new Command("reward", "How often a reward model prefers what people prefer. Example: lect evaluate reward --model runs/reward --file comparisons.jsonl") { model, adapter, device, file, limit, baseline, json };
         command.SetAction(int (parsed) =>
         {
             using var scorer = RewardScorer.Load(parsed.GetValue(model)!, parsed.GetValue(device)!, parsed.GetValue(adapter));
             var (path, most) = (parsed.GetValue(file), parsed.GetValue(limit));
             if (most < 0) throw new InvalidDataException($"Found --limit {most}. Expected 0 (all) or more.");
-            var all = path is null ? SdkInstructions.Comparisons(CorpusSplit.Test, most > 0 ? most : 2_000) : Rows.Read(path).SelectMany(new ChatData(path).Comparisons);
-            var found = scorer.Evaluate(most > 0 ? all.Take(most) : all, told => Console.Error.WriteLine("lect: " + told));
-            Screen.Figures(parsed.GetValue(json), [("accuracy", found.Accuracy), ("low", found.Interval.Low), ("high", found.Interval.High), ("margin", found.Margin), ("loss", found.Loss), ("calibration_error", found.Calibration), ("longer_answer", found.LongerAnswer), ("accuracy_where_longer", Number(found.ByLength.Longer)), ("accuracy_where_shorter", Number(found.ByLength.Shorter)), ("pairs", found.Count), .. found.ByKind.Select(k => ($"accuracy/{k.Kind}", (JsonNode)k.Accuracy))]);
+            var all = path is null ? SdkInstructions.Comparisons(CorpusSplit.Test, most > 0 ? most : 2_000) : Read(path);
+            if (most > 0) all = all.Take(most);
+            var found = scorer.Evaluate(all, told => Console.Error.WriteLine("lect: " + told));
+            var words = parsed.GetValue(baseline) switch { null => null, "sdk" => BagOfWords.Learn(SdkInstructions.Comparisons(CorpusSplit.Train, 20_000).ToList()), var learned => BagOfWords.Learn(Read(learned).ToList()) };
+            List<(string, JsonNode)> beside = words is null ? [] : [("bag_of_words", all.Where(c => !c.IsTie && c.Chosen != c.Rejected).Average(words.Right))];
+            Screen.Figures(parsed.GetValue(json), [("accuracy", found.Accuracy), ("low", found.Interval.Low), ("high", found.Interval.High), ("margin", found.Margin), ("loss", found.Loss), ("calibration_error", found.Calibration), ("longer_answer", found.LongerAnswer), .. beside, ("accuracy_where_longer", Number(found.ByLength.Longer)), ("accuracy_where_shorter", Number(found.ByLength.Shorter)), ("pairs", found.Count), .. found.ByKind.Select(k => ($"accuracy/{k.Kind}", (JsonNode)k.Accuracy))]);
             return 0;
         });
         return command;
     }
+
+    private static IEnumerable<Comparison> Read(string path) => Rows.Read(path).SelectMany(new ChatData(path).Comparisons);
 
     private static JsonNode Number(double value) => double.IsFinite(value) ? value : "none";
 

@@ -10,7 +10,7 @@ Console.OutputEncoding = new System.Text.UTF8Encoding(encoderShouldEmitUTF8Ident
 var root = new RootCommand("lect: language models in .NET, from word2vec to RLHF")
 {
     DemoCommand.Create(), DataCommands.Create(), TokenizerCommands.Create(), TrainCommands.Create(), TrainCommands.Finetune(), TrainCommands.Align(), ChatCommands.Chat(), ChatCommands.Template(), ChatCommands.Reward(), GenerateCommand.Create(), ScoreCommand.Create(),
-    EncoderCommands.FillMask(), EncoderCommands.NextSentence(), ClassifyCommand.Create(), EncoderCommands.Choose(), EncoderCommands.Answer(), EncoderCommands.Tag(), TranslateCommand.Create(), AttentionCommand.Create(), ShowCommands.Create(), VectorCommands.Nearest(), VectorCommands.Analogy(), VectorCommands.Embed(), VectorCommands.Map(), EvaluateCommands.Create(), InspectCommand.Create(), ConvertCommand.Create(), BenchCommands.Create(), CompletionCommand.Create(), Screen.Verbose,
+    EncoderCommands.FillMask(), EncoderCommands.NextSentence(), ClassifyCommand.Create(), EncoderCommands.Choose(), EncoderCommands.Answer(), EncoderCommands.Tag(), TranslateCommand.Create(), AttentionCommand.Create(), ServeCommands.Serve(), ServeCommands.Improve(), ShowCommands.Create(), VectorCommands.Nearest(), VectorCommands.Analogy(), VectorCommands.Embed(), VectorCommands.Map(), EvaluateCommands.Create(), InspectCommand.Create(), ConvertCommand.Create(), BenchCommands.Create(), CompletionCommand.Create(), Screen.Verbose,
 };
 var parsed = root.Parse(args);
 if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction)

@@ -22,6 +22,33 @@ public sealed record GenerationOptions
     public IReadOnlyList<string> Stop { get; init; } = [];
     /// <summary>Keeps the last tokens of a prompt that is too long, instead of refusing it.</summary>
     public bool Truncate { get; init; }
+
+    /// <summary>A request's settings over these.</summary>
+    /// <param name="temperature">0: greedy.</param>
+    /// <param name="topP">Nucleus.</param>
+    /// <param name="topK">Most probable tokens.</param>
+    /// <param name="maxTokens">Of the answer.</param>
+    /// <param name="stop">Texts to stop at.</param>
+    /// <param name="frequency">Frequency penalty.</param>
+    /// <param name="presence">Presence penalty.</param>
+    /// <param name="seed">Null: a different one each time.</param>
+    /// <param name="samples">Whether tokens are drawn where no temperature is given.</param>
+    internal GenerationOptions Requested(double? temperature, double? topP, int? topK, int? maxTokens, string[] stop, double? frequency, double? presence, long? seed, bool samples) => this with
+    {
+        Beams = 1,
+        Stop = stop,
+        Decoding = Decoding with
+        {
+            Sample = temperature is null ? samples : temperature > 0,
+            Temperature = temperature is > 0 and var t ? t : Decoding.Temperature,
+            TopP = topP ?? Decoding.TopP,
+            TopK = topK ?? (Decoding.Sample ? Decoding.TopK : 0),
+            MaxNewTokens = maxTokens ?? Decoding.MaxNewTokens,
+            FrequencyPenalty = frequency ?? 0,
+            PresencePenalty = presence ?? 0,
+            Seed = seed ?? BitConverter.ToInt64(System.Security.Cryptography.RandomNumberGenerator.GetBytes(8)),
+        },
+    };
 }
 
 /// <summary>A continuation.</summary>
@@ -76,6 +103,17 @@ public sealed class LanguageModel : IDisposable
     /// <param name="options">Tools and variables of the template.</param>
     /// <exception cref="InvalidDataException">The folder has no tokenizer, or the template refuses the messages.</exception>
     public int[] Encode(System.Text.Json.Nodes.JsonArray messages, ChatOptions? options = null) => chat.Value.Prompt(messages, options);
+
+    /// <summary>log p(chosen) - log p(rejected) behind their prompt, nats.</summary>
+    internal double Preference(Comparison comparison)
+    {
+        var row = ComparisonRow.Of(Chat, comparison);
+        double Of(AnswerRow answer) => Score(answer.Cut((int)Math.Min(int.MaxValue, Model.ContextLength)).Ids).LogProbs.Skip(row.PromptLength).Sum(p => p ?? 0);
+        return Of(row.Chosen) - Of(row.Rejected);
+    }
+
+    /// <summary>Its template, and how conversations become tokens.</summary>
+    internal ChatEncoder Chat => chat.Value;
 
     internal static GenerationOptions ReadDefaults(string folder, JsonObject config)
     {
@@ -207,7 +245,7 @@ public sealed class LanguageModel : IDisposable
     private Generated Finish(int[] ids, double[] logProbs, GenerationOptions options, bool stopped, string? text) => new(ids, text ?? Tokenizer?.Decode(ids, skipSpecialTokens: true) ?? "",
         stopped || (ids.Length > 0 && options.Decoding.EosTokenIds.Contains(ids[^1])) ? "stop" : "length", logProbs);
 
-    private int[] Fit(int[] prompt, GenerationOptions options)
+    internal int[] Fit(int[] prompt, GenerationOptions options)
     {
         var room = (int)Math.Max(1, Model.ContextLength - options.Decoding.MaxNewTokens);
         return options.Truncate && prompt.Length > room ? prompt[^room..] : prompt;

@@ -50,6 +50,28 @@ public sealed class KvCache : IDisposable
         foreach (var layer in layers) layer?.Reorder(rows);
     }
 
+    /// <summary>Takes another cache's rows behind its own. All end together: the shorter one stands behind zeros, which a mask must hide.</summary>
+    /// <param name="other">Of the same model; it is empty afterwards.</param>
+    internal void Join(KvCache other)
+    {
+        using var scope = NewDisposeScope();
+        capacity = Math.Max(capacity, other.capacity);
+        for (var i = 0; i < layers.Length; i++)
+        {
+            if (layers[i] is { } own) own.Join(other.layers[i]!);
+            else (layers[i], other.layers[i]) = (other.layers[i], null);
+        }
+        Length = Math.Max(Length, other.Length);
+        other.Dispose();
+    }
+
+    /// <summary>Forgets the first positions, which are padding in every row.</summary>
+    internal void DropFirst(long positions)
+    {
+        foreach (var layer in layers) layer?.DropFirst(positions - (Length - layer.Count));
+        Length -= positions;
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -95,6 +117,27 @@ public sealed class KvCache : IDisposable
             larger.narrow(2, 0, Count).copy_(x.narrow(2, 0, Count));
             return larger;
         });
+
+        public void Join(Layer other)
+        {
+            var (count, room) = (Math.Max(Count, other.Count), Math.Max(Room, other.Room));
+            var (k, v) = (Joined(K, other.K), Joined(V, other.V));
+            Dispose();
+            (K, V, Count) = (k, v, count);
+
+            Tensor Joined(Tensor mine, Tensor theirs)
+            {
+                var both = zeros(mine.shape[0] + theirs.shape[0], mine.shape[1], room, mine.shape[3], dtype: mine.dtype, device: mine.device);
+                both.narrow(0, 0, mine.shape[0]).narrow(2, count - Count, Count).copy_(mine.narrow(2, 0, Count));
+                both.narrow(0, mine.shape[0], theirs.shape[0]).narrow(2, count - other.Count, other.Count).copy_(theirs.narrow(2, 0, other.Count));
+                return both.DetachFromDisposeScope();
+            }
+        }
+
+        public void DropFirst(long positions)
+        {
+            if (positions > 0) KeepLast(Count - positions);
+        }
 
         public void Reorder(Tensor rows) => Become(x => x.index_select(0, rows).DetachFromDisposeScope());
 

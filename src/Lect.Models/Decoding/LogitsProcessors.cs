@@ -19,6 +19,14 @@ public sealed record DecodingOptions
     public double RepetitionPenalty { get; init; } = 1;
     /// <summary>No n-gram of this length occurs twice; 0: off.</summary>
     public int NoRepeatNgramSize { get; init; }
+    /// <summary>Taken off the logit of a token for each time that it was generated (OpenAI's frequency_penalty); 0: off.</summary>
+    public double FrequencyPenalty { get; init; }
+    /// <summary>Taken off the logits of tokens that were generated (OpenAI's presence_penalty); 0: off.</summary>
+    public double PresencePenalty { get; init; }
+    /// <summary>Added to the logits of tokens, by their ids (OpenAI's logit_bias).</summary>
+    public IReadOnlyDictionary<int, double> LogitBias { get; init; } = new Dictionary<int, double>();
+    /// <summary>The most probable tokens that are told beside each chosen one.</summary>
+    public int TopLogProbs { get; init; }
     /// <summary>Sequences that never appear.</summary>
     public IReadOnlyList<int[]> BadWordsIds { get; init; } = [];
     /// <summary>No end token before so many new ones.</summary>
@@ -61,6 +69,8 @@ internal static class LogitsProcessors
     {
         if (options.RepetitionPenalty != 1) RepetitionPenalty(scores, ids, (float)options.RepetitionPenalty);
         if (options.NoRepeatNgramSize > 0) NoRepeatNgram(scores, ids, options.NoRepeatNgramSize);
+        if (options.FrequencyPenalty != 0 || options.PresencePenalty != 0) OutputPenalties(scores, ids[^newTokens..], options);
+        foreach (var (id, bias) in options.LogitBias) scores[id] += (float)bias;
         BadWords(scores, ids, options.BadWordsIds);
         if (newTokens < options.MinNewTokens) foreach (var id in options.EosTokenIds) scores[id] = Removed;
         if (options.ForcedEosTokenId is { } end && newTokens == options.MaxNewTokens - 1)
@@ -78,6 +88,11 @@ internal static class LogitsProcessors
     private static void RepetitionPenalty(Span<float> scores, ReadOnlySpan<int> ids, float penalty)
     {
         foreach (var id in new HashSet<int>(ids.ToArray())) scores[id] = scores[id] < 0 ? scores[id] * penalty : scores[id] / penalty;
+    }
+
+    private static void OutputPenalties(Span<float> scores, ReadOnlySpan<int> made, DecodingOptions options)
+    {
+        foreach (var (id, count) in made.ToArray().CountBy(id => id)) scores[id] -= (float)(options.FrequencyPenalty * count + options.PresencePenalty);
     }
 
     private static void NoRepeatNgram(Span<float> scores, ReadOnlySpan<int> ids, int n)

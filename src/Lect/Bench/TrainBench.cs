@@ -33,7 +33,7 @@ public static class TrainBench
     {
         model.Initialize(1);
         model.train();
-        using var adam = new AdamW(model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)));
+        using var adam = new AdamW(model.named_parameters().Where(p => p.parameter.requires_grad).Select(p => (p.name, (Tensor)p.parameter)));
         using var ids = Ids(shape);
         return BenchResult.Seconds(Runs, () => Step(model, adam, ids));
     }

@@ -57,6 +57,62 @@ public class DecodingTests
     }
 
     [Theory, MemberData(nameof(Architectures))]
+    public void Rows_that_join_and_leave_say_what_they_say_alone(string name)
+    {
+        using var model = ModelFolder.Load(Fixtures.Path_("hf", name));
+        var prompts = Expected(Fixtures.Path_("hf", name)).Prompts;
+        Together(model, [.. prompts.Select((p, i) => (i * 3, p, 12)), (2, prompts[0][..2], 5), (7, [.. prompts[^1], .. prompts[0]], 9)]);
+    }
+
+    [Fact]
+    public void A_batch_forgets_what_is_padding_in_every_row()
+    {
+        using var model = new Llama(new() { NumHiddenLayers = 2, NumAttentionHeads = 2, HiddenSize = 16, IntermediateSize = 32, VocabSize = 50, MaxPositionEmbeddings = 512 });
+        model.Initialize(1);
+        var random = new Random(1);
+        int[] Prompt(int length) => [.. Enumerable.Range(0, length).Select(_ => random.Next(50))];
+        Together(model, [(0, Prompt(200), 30), (5, Prompt(40), 150), (60, Prompt(10), 60), (100, Prompt(90), 80), (170, Prompt(3), 40)]);
+    }
+
+    // Requests by the step at which they come: prompt and number of tokens; the second one is taken out after four tokens.
+    private static void Together(CausalLanguageModel model, List<(int At, int[] Prompt, int Tokens)> requests)
+    {
+        DecodingRow Row(int i) => new(i, requests[i].Prompt, new() { MaxNewTokens = requests[i].Tokens, Sample = i % 2 == 1, Seed = 3 }, Stream: i);
+        var said = requests.ConvertAll(_ => new List<int>());
+        DecodingBatch? batch = null;
+        for (var step = 0; step < 400; step++)
+        {
+            if (batch?.Count > 0) foreach (var token in batch.Step()) said[token.Row].Add(token.Id);
+            if (said[1].Count == 4) batch!.Remove(1);
+            var come = Enumerable.Range(0, requests.Count).Where(i => requests[i].At == step).Select(Row).ToList();
+            if (come.Count == 0) continue;
+            var fresh = new DecodingBatch(model, come);
+            foreach (var token in fresh.Step()) said[token.Row].Add(token.Id);
+            if (batch is { Count: > 0 }) { batch.Join(fresh); fresh.Dispose(); }
+            else { batch?.Dispose(); batch = fresh; }
+        }
+        batch!.Dispose();
+        for (var i = 0; i < requests.Count; i++)
+        {
+            var row = Row(i);
+            var alone = Generator.Stream(model, [row.Prompt], row.Options, [i]).Select(t => t.Id).ToList();
+            Assert.Equal(i == 1 ? alone[..4] : alone, said[i]);
+        }
+    }
+
+    [Fact]
+    public void Penalties_of_what_was_said_and_biases_are_openais()
+    {
+        float[] scores = [1, 2, 3, 4];
+        LogitsProcessors.Apply(scores, [0, 1, 2, 2, 3], 3, new() { FrequencyPenalty = 0.5, PresencePenalty = 0.25, LogitBias = new Dictionary<int, double> { [0] = 10 } });
+        Assert.Equal([11f, 2, 3 - 1.25f, 4 - 0.75f], scores);
+        using var model = ModelFolder.Load(s_folder);
+        var token = Generator.Stream(model, [[1, 2]], new() { MaxNewTokens = 1, TopLogProbs = 3 }).Single();
+        Assert.Equal(3, token.Top!.Count);
+        Assert.Equal((token.Id, token.LogProb), token.Top[0]);
+    }
+
+    [Theory, MemberData(nameof(Architectures))]
     public void Beams_equal_hugging_face(string name)
     {
         var (file, json, prompts) = Expected(Fixtures.Path_("hf", name));

@@ -68,4 +68,14 @@ public sealed class PreferenceStatisticsTests
         var pass = best["pass_at_k"]!;
         foreach (var (k, value) in pass["values"]!.AsObject()) Near((double)value!, Ids(pass["correct"]).Average(c => PreferenceStatistics.PassAtK((int)pass["samples"]!, c, int.Parse(k, System.Globalization.CultureInfo.InvariantCulture))), Exact, $"pass at {k}");
     }
+
+    [Fact]
+    public void A_bag_of_words_learns_what_words_tell_and_knows_nothing_of_order()
+    {
+        var words = BagOfWords.Learn([.. Enumerable.Range(0, 40).Select(i => new Lect.Text.Comparison([], $"surely word{i % 5}", $"perhaps word{(i + 1) % 5}"))]);
+        Assert.Equal(1, words.Right(new([], "surely something", "perhaps something else")));
+        Assert.Equal(0, words.Right(new([], "Perhaps.", "Surely!")));
+        Assert.Equal(0.5, words.Right(new([], "new words", "words new")));
+        Assert.Contains("no comparisons", Assert.Throws<InvalidDataException>(() => BagOfWords.Learn([])).Message, StringComparison.Ordinal);
+    }
 }

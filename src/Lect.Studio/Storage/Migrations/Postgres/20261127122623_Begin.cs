@@ -1,0 +1,77 @@
+﻿using System;
+using Microsoft.EntityFrameworkCore.Migrations;
+
+#nullable disable
+
+namespace Lect.Studio.Storage.Migrations.Postgres
+{
+    /// <inheritdoc />
+    public partial class Begin : Migration
+    {
+        /// <inheritdoc />
+        protected override void Up(MigrationBuilder migrationBuilder)
+        {
+            migrationBuilder.CreateTable(
+                name: "Conversations",
+                columns: table => new
+                {
+                    Id = table.Column<Guid>(type: "uuid", nullable: false),
+                    Title = table.Column<string>(type: "text", nullable: false),
+                    Model = table.Column<string>(type: "text", nullable: false),
+                    Messages = table.Column<string>(type: "text", nullable: false),
+                    Updated = table.Column<DateTimeOffset>(type: "timestamp with time zone", nullable: false)
+                },
+                constraints: table =>
+                {
+                    table.PrimaryKey("PK_Conversations", x => x.Id);
+                });
+
+            migrationBuilder.CreateTable(
+                name: "Votes",
+                columns: table => new
+                {
+                    Id = table.Column<Guid>(type: "uuid", nullable: false),
+                    At = table.Column<DateTimeOffset>(type: "timestamp with time zone", nullable: false),
+                    Rater = table.Column<string>(type: "character varying(100)", maxLength: 100, nullable: false),
+                    Prompt = table.Column<string>(type: "text", nullable: false),
+                    First = table.Column<string>(type: "text", nullable: false),
+                    Second = table.Column<string>(type: "text", nullable: false),
+                    FirstModel = table.Column<string>(type: "text", nullable: false),
+                    SecondModel = table.Column<string>(type: "text", nullable: false),
+                    Choice = table.Column<string>(type: "character varying(10)", maxLength: 10, nullable: false),
+                    Comment = table.Column<string>(type: "text", nullable: true),
+                    Fingerprint = table.Column<string>(type: "text", nullable: false)
+                },
+                constraints: table =>
+                {
+                    table.PrimaryKey("PK_Votes", x => x.Id);
+                });
+
+            migrationBuilder.CreateIndex(
+                name: "IX_Conversations_Updated",
+                table: "Conversations",
+                column: "Updated");
+
+            migrationBuilder.CreateIndex(
+                name: "IX_Votes_At",
+                table: "Votes",
+                column: "At");
+
+            migrationBuilder.CreateIndex(
+                name: "IX_Votes_Fingerprint",
+                table: "Votes",
+                column: "Fingerprint",
+                unique: true);
+        }
+
+        /// <inheritdoc />
+        protected override void Down(MigrationBuilder migrationBuilder)
+        {
+            migrationBuilder.DropTable(
+                name: "Conversations");
+
+            migrationBuilder.DropTable(
+                name: "Votes");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Lect;
+
+/// <summary>Local models in a program's services.</summary>
+public static class LectServices
+{
+    /// <summary>Adds a model folder: a decoder as <see cref="IChatClient"/>, an encoder as <see cref="IEmbeddingGenerator{TInput, TEmbedding}"/>; opened when it is first asked for.</summary>
+    /// <param name="services">The program's.</param>
+    /// <param name="folder">In Hugging Face's layout.</param>
+    /// <param name="adapters">Folders of LoRA adapters.</param>
+    public static IServiceCollection AddLect(this IServiceCollection services, string folder, params string[] adapters) => Models.ModelFolder.IsEncoder(folder)
+        ? services.AddSingleton<IEmbeddingGenerator<string, Embedding<float>>>(_ => LectEmbeddingGenerator.Load(folder))
+        : services.AddSingleton<IChatClient>(_ => LectChatClient.Load(folder, adapters: adapters));
+}
