@@ -85,13 +85,13 @@ public static class StudioServer
 
         app.MapGet("/v1/models", () => Of<ModelsApi>().All());
         app.MapGet("/v1/models/{name}", (string name) => Of<ModelsApi>().One(name));
-        app.MapPost("/v1/chat/completions", Of<Completions>().Chat);
-        app.MapPost("/v1/completions", Of<Completions>().Text);
+        app.MapPost("/v1/chat/completions", (Delegate)Of<Completions>().Chat);
+        app.MapPost("/v1/completions", (Delegate)Of<Completions>().Text);
         app.MapPost("/v1/embeddings", Json(Of<ModelsApi>().Embeddings));
 
         var preferences = Of<PreferencesApi>();
         app.MapPost("/api/votes", Json(preferences.Vote));
-        app.MapGet("/api/votes", preferences.Export);
+        app.MapGet("/api/votes", (Delegate)preferences.Export);
         app.MapPost("/api/votes/import", Json(preferences.Import));
         app.MapGet("/api/votes/statistics", preferences.Statistics);
         app.MapGet("/api/prompts", preferences.Prompts);

@@ -21,6 +21,9 @@ public class ImportRules
         Assert.DoesNotContain(References("Lect"), r => r is "System.CommandLine" or "Spectre.Console" or "Lect.Cli" || r.StartsWith("Microsoft.AspNetCore", StringComparison.Ordinal));
 
     [Fact]
+    public void The_studio_touches_no_tensors_and_no_console() => Assert.DoesNotContain(References("Lect.Studio"), r => r is "TorchSharp" or "System.CommandLine" or "Spectre.Console" or "Lect.Cli");
+
+    [Fact]
     public void The_tool_touches_no_tensors() => Assert.DoesNotContain("TorchSharp", References("Lect.Cli"));
 
     private static IEnumerable<string> Sources() => new[] { "src", "tests", "bench" }.SelectMany(f => Directory.EnumerateFiles(Path.Combine(Fixtures.Root, f), "*.cs", SearchOption.AllDirectories))

@@ -21,7 +21,7 @@ export default async function (main) {
       where.textContent = `rows ${from + 1} to ${from + page.rows.length}`;
       rows.replaceChildren(...page.rows.map(({ row, tokens }) => $("article", { className: "card" }, Array.isArray(tokens)
         ? $("div", { className: "tokens" }, ...tokens.map(t => $("span", { className: t.learned ? "learned" : "", title: `${t.tokens} tokens${t.learned ? ", learned" : ""}` }, t.text)))
-        : $("div", {}, ...(tokens?.error ? [$("p", { className: "dim" }, tokens.error)] : []), $("dl", {}, ...Object.entries(row).flatMap(([k, v]) => [$("dt", {}, k), $("dd", {}, typeof v === "string" ? v : JSON.stringify(v))])))));
+        : $("div", {}, ...(tokens?.error ? [$("p", { className: "dim" }, tokens.error)] : []), $("dl", {}, ...Object.entries(row).flatMap(([k, v]) => [$("dt", {}, k), $("dd", {}, typeof v === "string" ? v : JSON.stringify(v))]))))));
     } catch (error) { toast(error.message); }
   }
 }

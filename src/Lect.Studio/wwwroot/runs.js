@@ -45,12 +45,12 @@ export default async function (main) {
     const names = new Set();
     for (const { lines } of chosen.values()) for (const line of lines) for (const [key, value] of Object.entries(line)) if (typeof value === "number" && key !== "step" && key !== "tokens") names.add(key);
     const wanted = [...names].filter(n => n.includes(filter.value.trim())).sort((a, b) => (first.indexOf(a) + 1 || 99) - (first.indexOf(b) + 1 || 99) || a.localeCompare(b)).slice(0, 24);
-    const ink = getComputedStyle(document.body).color, axis = { stroke: ink, grid: { stroke: "rgba(128,128,128,.25)" }, ticks: { stroke: "rgba(128,128,128,.25)" } };
+    const ink = getComputedStyle(document.body).color, short = v => v === null ? "" : v !== 0 && Math.abs(v) < 1e-3 ? v.toExponential(1) : String(+v.toPrecision(4)), axis = { stroke: ink, grid: { stroke: "rgba(128,128,128,.25)" }, ticks: { stroke: "rgba(128,128,128,.25)" } };
     plots.replaceChildren(...wanted.map(name => {
-      const box = $("section", { "aria-label": name }, $("h3", {}, name));
+      const box = $("section", { "aria-label": name }, $("h2", {}, name));
       const tables = [...chosen.values()].map(({ lines }) => averaged(lines.filter(l => typeof l[name] === "number").map(l => [l.step, l[name]])));
       const data = uPlot.join(tables.map(t => [t.map(p => p[0]), t.map(p => p[1])]));
-      queueMicrotask(() => new uPlot({ width: Math.max(280, box.clientWidth), height: 220, scales: { x: { time: false } }, axes: [axis, { ...axis, size: 60 }], series: [{ label: "step" }, ...[...chosen.keys()].map((run, i) => ({ label: run, stroke: colours[i % colours.length], width: 1.5, spanGaps: true, points: { show: tables[i].length < 40 } }))] }, data, box));
+      queueMicrotask(() => new uPlot({ width: Math.max(280, box.clientWidth), height: 220, scales: { x: { time: false } }, axes: [axis, { ...axis, size: 60, values: (_, values) => values.map(short) }], series: [{ label: "step" }, ...[...chosen.keys()].map((run, i) => ({ label: run, value: (_, v) => v === null ? "" : short(v), stroke: colours[i % colours.length], width: 1.5, spanGaps: true, points: { show: tables[i].length < 40 } }))] }, data, box));
       return box;
     }));
   }

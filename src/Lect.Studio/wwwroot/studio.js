@@ -3,6 +3,10 @@ import { marked } from "./vendor/marked.js";
 import DOMPurify from "./vendor/purify.js";
 import katex from "./vendor/katex/katex.js";
 
+// HTML that a model writes is text, not markup.
+const escaped = text => text.replace(/[&<>"']/g, c => `&#${c.charCodeAt(0)};`);
+marked.use({ renderer: { html: ({ text }) => escaped(text) } });
+
 export const $ = (name, properties = {}, ...children) => {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -78,6 +82,8 @@ export async function* answer(body, signal) {
 const tex = /\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\]|\\\(([\s\S]+?)\\\)|\$([^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)/g;
 const equation = /^[ \t]*([A-Za-z]\w{0,4}'?[ \t]*=[ \t]*(?=[^\n]*[*\/^])[\w\s.()*\/^+'-]+)$/gm;
 
+const mark = "\uE000";   // of private use: stands where a formula will, through Markdown and cleaning
+
 function fromPlain(text) {
   let out = text.trim();
   for (let before; before !== out;) {   // (a / b)^(c), the innermost first
@@ -90,16 +96,16 @@ function fromPlain(text) {
 /** Text of a model as elements: it is hostile until it is cleaned. */
 export function rendered(text) {
   const formulas = [];
-  const keep = (source, display) => `\u0000${formulas.push({ source, display }) - 1}\u0000`;
-  const marks = text.replaceAll("\u0000", "")
+  const keep = (source, display) => `${mark}${formulas.push({ source, display }) - 1}${mark}`;
+  const marks = text.replaceAll(mark, "")
     .replace(tex, (_, a, b, c, d) => keep(a ?? b ?? c ?? d, a !== undefined || b !== undefined))
     .replace(equation, line => keep(fromPlain(line), true));
   const box = $("div", { className: "text" });
   box.innerHTML = DOMPurify.sanitize(marked.parse(marks, { breaks: true, async: false }), { USE_PROFILES: { html: true }, FORBID_TAGS: ["style", "form", "img", "input", "iframe"], FORBID_ATTR: ["style", "class", "id"] });
   for (const link of box.querySelectorAll("a")) { link.rel = "noopener noreferrer nofollow"; link.target = "_blank"; }
   const walker = document.createTreeWalker(box, NodeFilter.SHOW_TEXT), found = [];
-  while (walker.nextNode()) if (walker.currentNode.data.includes("\u0000")) found.push(walker.currentNode);
-  for (const node of found) node.replaceWith(...node.data.split("\u0000").map((part, i) => {
+  while (walker.nextNode()) if (walker.currentNode.data.includes(mark)) found.push(walker.currentNode);
+  for (const node of found) node.replaceWith(...node.data.split(mark).map((part, i) => {
     if (i % 2 === 0) return part;
     const { source, display } = formulas[part], span = $("span");
     try { katex.render(source, span, { displayMode: display, throwOnError: true, trust: false, maxSize: 20, maxExpand: 200 }); }
