@@ -40,7 +40,7 @@ internal static class PreferenceCommands
         var (model, device, json) = (Screen.Model(), Screen.Device(), Screen.Json());
         var against = new Option<string>("--against") { Description = "The other model's folder", Required = true };
         var adapter = new Option<string?>("--adapter") { Description = "LoRA adapter of --model" };
-        var judge = new Option<string>("--judge") { Description = "A reward model's folder, or facts: by rule, whether an answer names what the SDK's documentation names", DefaultValueFactory = _ => "facts" };
+        var judge = new Option<string>("--judge") { Description = "A reward model's folder, people's votes as the studio exports them, or facts: by rule, whether an answer names what the SDK's documentation names", DefaultValueFactory = _ => "facts" };
         var file = new Option<string?>("--file") { Description = "Prompts; by default the test split of the SDK's" };
         var limit = new Option<int>("--limit") { Description = "Prompts", DefaultValueFactory = _ => 200 };
         var tokens = new Option<int>("--max-new-tokens") { Description = "Tokens of an answer at most", DefaultValueFactory = _ => 48 };

@@ -138,7 +138,7 @@ public sealed class BrowserTests(TinyStudio studio) : IAsyncLifetime
             }
             """);
         Assert.StartsWith("safe", html, StringComparison.Ordinal);
-        Assert.Contains("<h1>Head</h1>", html, StringComparison.Ordinal);
+        Assert.Contains("<strong>Head</strong>", html, StringComparison.Ordinal);
         Assert.Contains("<code>code</code>", html, StringComparison.Ordinal);
         Assert.Equal(2, System.Text.RegularExpressions.Regex.Count(html, "class=\"katex\""));   // the slide's formula and the dollars'
         Assert.Contains("2.44", html, StringComparison.Ordinal);

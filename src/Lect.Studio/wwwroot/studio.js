@@ -3,9 +3,9 @@ import { marked } from "./vendor/marked.js";
 import DOMPurify from "./vendor/purify.js";
 import katex from "./vendor/katex/katex.js";
 
-// HTML that a model writes is text, not markup.
+// HTML that a model writes is text, not markup; its headings are none of this page's.
 const escaped = text => text.replace(/[&<>"']/g, c => `&#${c.charCodeAt(0)};`);
-marked.use({ renderer: { html: ({ text }) => escaped(text) } });
+marked.use({ renderer: { html: ({ text }) => escaped(text), heading({ tokens }) { return `<p><strong>${this.parser.parseInline(tokens)}</strong></p>`; } } });
 
 export const $ = (name, properties = {}, ...children) => {
   const element = document.createElement(name);

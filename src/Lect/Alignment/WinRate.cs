@@ -15,7 +15,7 @@ public sealed record WinRateOptions
     public double Temperature { get; init; }
     /// <summary>Key of the random numbers.</summary>
     public long Seed { get; init; } = 1;
-    /// <summary>A reward model's folder, or <c>facts</c>.</summary>
+    /// <summary>A reward model's folder, <c>facts</c>, or a file of people's votes as the studio exports it.</summary>
     public string Judge { get; init; } = "facts";
     /// <summary>Prompts; null: the SDK's of the test split.</summary>
     public string? File { get; init; }
@@ -47,6 +47,7 @@ public sealed record WinRate(double Rate, (double Low, double High) Interval, in
     public static WinRate Of(string model, string? adapter, string against, WinRateOptions options, Action<string>? note = null)
     {
         if (options.Limit < 1 || options.MaxNewTokens < 1 || options.Temperature < 0) throw new InvalidDataException($"Found --limit {options.Limit}, --max-new-tokens {options.MaxNewTokens}, --temperature {options.Temperature}. Expected 1 or more, and 0 or more.");
+        if (File.Exists(options.Judge)) return OfVotes(options.Judge, NameOf(model), NameOf(against));
         var prompts = (options.File is { } file ? Rows.Read(file).Select(r => (new ChatData(file).Prompt(r).Prompt, (SdkText?)null)) : SdkInstructions.Prompts(CorpusSplit.Test).Where((_, i) => i % 7 == 0).Select(p => (p.Prompt, (SdkText?)p.Fact))).Take(options.Limit).ToList();
         if (prompts.Count == 0) throw new InvalidDataException($"Found no prompts in {options.File}. Expected at least one.");
         if (options.Judge == "facts" && options.File is not null) throw new InvalidDataException("Found --judge facts with --file. Expected a reward model's folder: the rule knows the SDK's documentation alone.");
@@ -54,6 +55,29 @@ public sealed record WinRate(double Rate, (double Low, double High) Interval, in
         var (first, second) = (Answers(model, adapter, prompts, options), Answers(against, null, prompts, options));
         var (judge, held) = options.Judge == "facts" ? (a => [.. a.Select(Rewards.NamesFacts)], null) : Rewards.FromModel(options.Judge);
         using (held) return Compare(first, judge(first), second, judge(second));
+    }
+
+    private static string NameOf(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
+
+    // What people said of the two; nobody needs to answer anew.
+    private static WinRate OfVotes(string file, string model, string against)
+    {
+        var (outcomes, lengths, own, other) = (new List<double>(), new List<double>(), 0.0, 0.0);
+        var data = new ChatData(file);
+        foreach (var row in Rows.Read(file))
+        {
+            var (better, worse) = ((string?)row["chosen_model"], (string?)row["rejected_model"]);
+            if ((better, worse) != (model, against) && (worse, better) != (model, against)) continue;
+            var (c, isFirst) = (data.Comparisons(row).First(), better == model);
+            outcomes.Add(c.IsTie ? 0.5 : isFirst ? 1 : 0);
+            var (mine, theirs) = isFirst ? (c.Chosen.Length, c.Rejected.Length) : (c.Rejected.Length, c.Chosen.Length);
+            lengths.Add(mine - theirs);
+            (own, other) = (own + mine, other + theirs);
+        }
+        if (outcomes.Count == 0) throw new InvalidDataException($"{file}: found no votes between '{model}' and '{against}'. Expected rows whose chosen_model and rejected_model are these names, as GET /api/votes of the studio gives them.");
+        var rate = outcomes.Average();
+        var (wins, losses) = (outcomes.Count(o => o == 1), outcomes.Count(o => o == 0));
+        return new(rate, PreferenceStatistics.Wilson(outcomes.Sum(), outcomes.Count), wins, losses, outcomes.Count - wins - losses, PreferenceStatistics.SignTest(wins, wins + losses), rate, 1 - rate, own / outcomes.Count, other / outcomes.Count, AtEqualLength(outcomes, lengths));
     }
 
     private static List<SampledAnswer> Answers(string folder, string? adapter, List<(JsonArray Prompt, SdkText? Fact)> prompts, WinRateOptions options)

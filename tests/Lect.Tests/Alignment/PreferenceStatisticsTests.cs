@@ -78,4 +78,17 @@ public sealed class PreferenceStatisticsTests
         Assert.Equal(0.5, words.Right(new([], "new words", "words new")));
         Assert.Contains("no comparisons", Assert.Throws<InvalidDataException>(() => BagOfWords.Learn([])).Message, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void Peoples_votes_are_a_judge_of_two_models()
+    {
+        var file = Path.GetTempFileName() + ".jsonl";
+        string Row(string better, string worse, bool tie = false) => new JsonObject { ["prompt"] = "q", ["chosen"] = "longer answer", ["rejected"] = "short", ["chosen_model"] = better, ["rejected_model"] = worse, ["tie"] = tie }.ToJsonString();
+        File.WriteAllLines(file, [Row("new", "old"), Row("new", "old"), Row("old", "new"), Row("new", "old", tie: true), Row("other", "old")]);
+        var found = WinRate.Of("runs/new", null, "runs/old/", new() { Judge = file });
+        Assert.Equal((2.5 / 4, 2, 1, 1), (found.Rate, found.Wins, found.Losses, found.Ties));
+        Assert.Equal((13 * 3 + 5) / 4.0, found.Length);
+        Assert.Contains("'nobody'", Assert.Throws<InvalidDataException>(() => WinRate.Of("nobody", null, "old", new() { Judge = file })).Message, StringComparison.Ordinal);
+        File.Delete(file);
+    }
 }
