@@ -39,7 +39,7 @@ public static class StudioServer
     private static void AddServices(IServiceCollection services, StudioOptions options)
     {
         services.Configure<HostOptions>(o => o.ShutdownTimeout = TimeSpan.FromSeconds(options.GraceSeconds + 5));
-        services.AddSingleton(options).AddSingleton<ServedModels>().AddSingleton(_ => StudioStore.Open(options.Db)).AddSingleton<StudioMetrics>().AddSingleton<Views>();
+        services.AddSingleton(options).AddSingleton<ServedModels>().AddSingleton(_ => StudioStore.Open(options.Db)).AddSingleton<StudioMetrics>().AddSingleton<Views>().AddSingleton<WaitingRoom>();
         services.AddSingleton<Completions>().AddSingleton<ModelsApi>().AddSingleton<PreferencesApi>().AddSingleton<AttentionApi>().AddSingleton<RunsApi>().AddSingleton<DataApi>().AddSingleton<VectorsApi>();
         services.AddOpenApi();
         services.AddHealthChecks();

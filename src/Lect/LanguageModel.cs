@@ -39,8 +39,8 @@ public sealed record GenerationOptions
         Stop = stop,
         Decoding = Decoding with
         {
-            Sample = temperature is null ? samples : temperature > 0,
-            Temperature = temperature is > 0 and var t ? t : Decoding.Temperature,
+            Sample = temperature is null ? samples : temperature >= DecodingOptions.LeastTemperature,
+            Temperature = temperature is >= DecodingOptions.LeastTemperature and var t ? t : Decoding.Temperature,
             TopP = topP ?? Decoding.TopP,
             TopK = topK ?? (Decoding.Sample ? Decoding.TopK : 0),
             MaxNewTokens = maxTokens ?? Decoding.MaxNewTokens,

@@ -35,7 +35,7 @@ public sealed class BrowserTests(TinyStudio studio) : IAsyncLifetime
     {
         Assert.SkipWhen(s_chromium is null, "Chromium is not installed: .ci/run installs it where apt is");
         await page.GotoAsync($"{studio.Url}/#{name}");
-        await page.WaitForSelectorAsync("main > *");
+        await page.WaitForSelectorAsync("main > .box > *");
     }
 
     private async Task Well()

@@ -114,13 +114,15 @@ public sealed class OpenAiTests(TinyStudio studio)
         {
             (With("response_format", new JsonObject { ["type"] = "json_object" }), 400, "response_format"), (With("temperature", 3), 400, "temperature"), (With("n", 100), 400, "n"), (With("messages", "x"), 400, "messages"), (With("messages", new JsonArray()), 400, "messages"),
             (With("messages", new JsonArray(new JsonObject { ["role"] = "user", ["content"] = new JsonArray(new JsonObject { ["type"] = "image_url" }) })), 400, "messages"), (With("stop", new JsonArray("a", "b", "c", "d", "e")), 400, "stop"), (With("logit_bias", new JsonObject { ["999999"] = 1 }), 400, "logit_bias"),
-            (With("messages", new JsonArray(new JsonObject { ["role"] = "user", ["content"] = string.Concat(Enumerable.Repeat("what is a cat? ", 400)) })), 400, "messages"), (With("model", "bert"), 400, "model"),
+            (With("messages", new JsonArray(new JsonObject { ["role"] = "user", ["content"] = string.Concat(Enumerable.Repeat("what is a cat? ", 400)) })), 400, "messages"), (With("model", "bert"), 400, "model"), (With("response_format", new JsonObject { ["type"] = 1 }), 400, "response_format"), (With("messages", new JsonArray(new JsonObject { ["role"] = "user", ["content"] = new JsonArray("x") })), 400, "messages"),
         })
         {
             var (found, error) = await Refused("v1/chat/completions", JsonContent.Create(body));
             Assert.Equal((status, param), ((int)found, (string?)error["param"]));
         }
         Assert.Equal(HttpStatusCode.BadRequest, (await Refused("v1/chat/completions", new StringContent("{", null, "application/json"))).Status);
+        foreach (var bad in (string[])["{\"model\": \"llama\", \"model\": \"bert\"}", "{\"model\": \"\\ud83d\"}"]) Assert.Equal(HttpStatusCode.BadRequest, (await Refused("v1/chat/completions", new StringContent(bad, null, "application/json"))).Status);
+        Assert.Equal(HttpStatusCode.OK, (await studio.Http.PostAsJsonAsync("v1/chat/completions", With("temperature", 1e-50))).StatusCode);   // greedy
         Assert.Equal(HttpStatusCode.UnsupportedMediaType, (await Refused("v1/chat/completions", new StringContent("{}", null, "text/plain"))).Status);
         Assert.Equal(HttpStatusCode.RequestEntityTooLarge, (await Refused("v1/chat/completions", JsonContent.Create(With("user", new string('x', 2 << 20))))).Status);
         Assert.Equal("unknown_url", (string?)(await Refused("v1/images", JsonContent.Create(new JsonObject()))).Error["code"]);

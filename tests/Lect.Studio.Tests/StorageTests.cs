@@ -126,9 +126,15 @@ public sealed class StorageTests(TinyStudio studio) : IDisposable
         Assert.True(found.HeldOut >= Improve.LeastHeldOut && found.HasWon && found.Agrees > 0.9, $"{found}");
         using (var better = LanguageModel.Load(options.Out)) Assert.NotEmpty(better.Generate(better.Encode("a cat")).Ids);
         Assert.Contains("a new folder", (await Assert.ThrowsAsync<InvalidDataException>(() => Improve.Run(options))).Message, StringComparison.Ordinal);
+        var adapter = options with { Out = Path.Combine(folder, "adapter"), Sets = [.. options.Sets, "lora.r=4", "lora.target_modules=all-linear", "train.lr=1e-2"] };
+        Assert.True((await Improve.Run(adapter)).HasWon);
+        using (var merged = LanguageModel.Load(adapter.Out)) Assert.NotEmpty(merged.Generate(merged.Encode("a cat")).Ids);
         // Nothing is learned where nothing may move: no winner, no model.
         var same = options with { Out = Path.Combine(folder, "same"), Sets = ["train.lr=1e-30", "train.steps=1"] };
         Assert.False((await Improve.Run(same)).HasWon);
         Assert.False(File.Exists(Path.Combine(same.Out, "config.json")));
+        Assert.Contains("another --out", (await Assert.ThrowsAsync<InvalidDataException>(() => Improve.Run(same with { Method = "ppo" }))).Message, StringComparison.Ordinal);
+        await Add(260, 300);   // judged again it is judged on the votes that it began with
+        Assert.Equal(found.HeldOut, (await Improve.Run(same)).HeldOut);
     }
 }

@@ -169,7 +169,7 @@ public sealed class DecodingBatch : IDisposable
         {
             var probs = LogitsProcessors.Probabilities(scores);
             for (var i = 0; i < probs.Length; i++) if ((u -= probs[i]) < 0) return i;
-            return Array.FindLastIndex(probs, p => p > 0);
+            return Math.Max(0, Array.FindLastIndex(probs, p => p > 0));   // of a model whose scores are no numbers: one row's trouble, not the batch's
         }
     }
 }

@@ -3,6 +3,9 @@ namespace Lect.Models;
 /// <summary>How the next token is chosen; names and meanings are Hugging Face's.</summary>
 public sealed record DecodingOptions
 {
+    /// <summary>Below it single precision has no room for logits that are divided by it; what is wanted then is the most probable token.</summary>
+    public const double LeastTemperature = 1e-4;
+
     /// <summary>Tokens to add at most.</summary>
     public int MaxNewTokens { get; init; } = 64;
     /// <summary>Draws from the distribution; otherwise the most probable token is taken.</summary>
@@ -45,7 +48,7 @@ public sealed record DecodingOptions
         var faults = new List<string>();
         void Require(bool holds, string option, object found, string expected) { if (!holds) faults.Add(FormattableString.Invariant($"found --{option} {found}, expected {expected}")); }
         Require(MaxNewTokens >= 1, "max-new-tokens", MaxNewTokens, "at least 1");
-        Require(Temperature > 0, "temperature", Temperature, "more than 0 (use --greedy for the most probable token)");
+        Require(Temperature >= LeastTemperature, "temperature", Temperature, "0.0001 or more (use --greedy for the most probable token)");
         Require(TopK >= 0, "top-k", TopK, "0 (off) or more");
         Require(TopP is > 0 and <= 1, "top-p", TopP, "more than 0 and at most 1");
         Require(MinP is >= 0 and <= 1, "min-p", MinP, "0 to 1");

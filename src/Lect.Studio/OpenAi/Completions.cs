@@ -24,7 +24,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         var body = await RequestBody.Read(http.Request);
         var (model, host) = Host(body.Text("model"));
         foreach (var name in (string[])["tools", "functions", "audio"]) body.Refuse(name, "this model answers in text");
-        if (body["response_format"] is { } format && (string?)(format as JsonObject)?["type"] != "text") throw ApiError.Bad("Found a response_format that is not text. Expected text: answers are not constrained.", "response_format", "unsupported_parameter");
+        if (body["response_format"] is { } format && RequestBody.TextOf((format as JsonObject)?["type"]) != "text") throw ApiError.Bad("Found a response_format that is not text. Expected text: answers are not constrained.", "response_format", "unsupported_parameter");
         var asked = Read(body, model, host.Encode(Messages(body)), body.Integer("max_completion_tokens", 1, int.MaxValue) ?? body.Integer("max_tokens", 1, int.MaxValue), body.Flag("logprobs"), (int)(body.Integer("top_logprobs", 0, MostTop) ?? 0));
         await Answer(http, asked, new ChatShape(asked));
     }
@@ -54,7 +54,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
             var content = message["content"] switch
             {
                 JsonValue value when value.TryGetValue<string>(out var text) => text,
-                JsonArray parts => string.Concat(parts.Select(p => (string?)p?["type"] == "text" ? (string?)p["text"] : throw ApiError.Bad($"Found a part of type '{(string?)p?["type"]}' at {i}. Expected text.", "messages", "unsupported_parameter"))),
+                JsonArray parts => string.Concat(parts.Select(p => p is JsonObject part && RequestBody.TextOf(part["type"]) == "text" && RequestBody.TextOf(part["text"]) is { } said ? said : throw ApiError.Bad($"Found a part at {i} that is no text. Expected {{\"type\": \"text\", \"text\": …}}.", "messages", "unsupported_parameter"))),
                 null when who == "assistant" => "",
                 _ => throw body.Wrong("messages", $"a text as content at {i}"),
             };
@@ -77,13 +77,13 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         var seed = body.Integer("seed", long.MinValue, long.MaxValue);
         var settings = host.Defaults.Requested(body.Number("temperature", 0, 2), body.Number("top_p", double.Epsilon, 1), (int?)body.Integer("top_k", 0, int.MaxValue), (int)Math.Min(most ?? 512, host.ContextLength - prompt.Length), body.Texts("stop", MostStops), body.Number("frequency_penalty", -2, 2), body.Number("presence_penalty", -2, 2), seed, samples: true);
         settings = settings with { Decoding = settings.Decoding with { TopLogProbs = withLogProbs ? top : 0, LogitBias = Biases(body, host), MinP = body.Number("min_p", 0, 1) ?? settings.Decoding.MinP } };
-        return new(model, prompt, settings, (int)(body.Integer("n", 1, MostChoices) ?? 1), body.Flag("stream"), (bool?)(body["stream_options"] as JsonObject)?["include_usage"] ?? false, withLogProbs, settings.Decoding.Seed);
+        return new(model, prompt, settings, (int)(body.Integer("n", 1, MostChoices) ?? 1), body.Flag("stream"), (body["stream_options"] as JsonObject)?["include_usage"] is JsonValue usage && usage.TryGetValue<bool>(out var on) && on, withLogProbs, settings.Decoding.Seed);
     }
 
     private static Dictionary<int, double> Biases(RequestBody body, ModelHost host) => body["logit_bias"] switch
     {
         null => [],
-        JsonObject { Count: <= 300 } map => map.ToDictionary(b => int.TryParse(b.Key, out var id) && id >= 0 && id < host.Tokenizer.VocabularySize ? id : throw body.Wrong("logit_bias", "ids of tokens"), b => b.Value is JsonValue v && v.TryGetValue<double>(out var bias) && Math.Abs(bias) <= 100 ? bias : throw body.Wrong("logit_bias", "biases from -100 to 100")),
+        JsonObject { Count: <= 300 } map => map.ToDictionary(b => int.TryParse(b.Key, out var id) && id >= 0 && id < host.VocabularySize ? id : throw body.Wrong("logit_bias", "ids of tokens"), b => b.Value is JsonValue v && v.TryGetValue<double>(out var bias) && Math.Abs(bias) <= 100 ? bias : throw body.Wrong("logit_bias", "biases from -100 to 100")),
         _ => throw body.Wrong("logit_bias", "an object of token ids and biases"),
     };
 
@@ -91,9 +91,13 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
     {
         using var late = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted);
         late.CancelAfter(TimeSpan.FromSeconds(options.RequestSeconds));
-        var parts = Parts(asked, late.Token);   // a full queue is told here, before anything is written
-        if (asked.IsStreamed) await Stream(http, asked, shape, parts, late.Token);
-        else await http.Response.WriteAsJsonAsync(await Whole(asked, shape, parts), http.RequestAborted);
+        try
+        {
+            var parts = Parts(asked, late.Token);   // a full queue is told here, before anything is written
+            if (asked.IsStreamed) await Stream(http, asked, shape, parts, late.Token);
+            else await http.Response.WriteAsJsonAsync(await Whole(asked, shape, parts), http.RequestAborted);
+        }
+        finally { await late.CancelAsync(); }   // where one of several choices found no place, the others leave theirs
     }
 
     // All choices are asked for at once; their pieces come as they come.

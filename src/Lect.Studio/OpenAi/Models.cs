@@ -4,7 +4,7 @@ using System.Text.Json.Nodes;
 namespace Lect.Studio;
 
 /// <summary>/v1/models and /v1/embeddings.</summary>
-internal sealed class ModelsApi(ServedModels models)
+internal sealed class ModelsApi(ServedModels models, WaitingRoom room)
 {
     private const int MostInputs = 2048;
 
@@ -14,7 +14,9 @@ internal sealed class ModelsApi(ServedModels models)
 
     private static JsonObject Json(ServedModel m) => new() { ["id"] = m.Name, ["object"] = "model", ["created"] = m.Created, ["owned_by"] = "lect", ["kind"] = m.Kind, ["context"] = m.Host?.ContextLength };
 
-    public async Task<JsonObject> Embeddings(HttpContext http)
+    public Task<JsonObject> Embeddings(HttpContext http) => room.Run(http, cancel => Embeddings(http, cancel));
+
+    private async Task<JsonObject> Embeddings(HttpContext http, CancellationToken cancel)
     {
         var body = await RequestBody.Read(http.Request);
         var name = body.Text("model");
@@ -25,7 +27,7 @@ internal sealed class ModelsApi(ServedModels models)
         if (format is not ("float" or "base64")) throw body.Wrong("encoding_format", "float or base64");
         var inputs = body.Texts("input", MostInputs);
         if (inputs.Length == 0) throw body.Wrong("input", "a text, or several");
-        var made = await embedder.GenerateAsync(inputs, cancellationToken: http.RequestAborted);
+        var made = await embedder.GenerateAsync(inputs, cancellationToken: cancel);
         return new()
         {
             ["object"] = "list",

@@ -14,12 +14,25 @@ internal sealed class RequestBody(JsonObject json)
         if (!request.HasJsonContentType()) throw new ApiError(415, $"Found the content type '{request.ContentType}'. Expected application/json.", "invalid_request_error");
         try
         {
-            return new(await JsonNode.ParseAsync(request.Body, documentOptions: new() { MaxDepth = 32 }, cancellationToken: request.HttpContext.RequestAborted) as JsonObject ?? throw ApiError.Bad("Found JSON that is no object. Expected one."));
+            var json = await JsonNode.ParseAsync(request.Body, documentOptions: new() { MaxDepth = 32, AllowDuplicateProperties = false }, cancellationToken: request.HttpContext.RequestAborted) as JsonObject ?? throw ApiError.Bad("Found JSON that is no object. Expected one.");
+            Check(json);
+            return new(json);
         }
-        catch (JsonException e) { throw ApiError.Bad($"Found a body that is no JSON: {e.Message}"); }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or ArgumentException) { throw ApiError.Bad($"Found a body that is no JSON: {e.Message}"); }   // the latter: half of a surrogate pair
     }
 
-    public string Text(string name) => json[name] is JsonValue value && value.TryGetValue<string>(out var text) ? text : throw Wrong(name, "a text");
+    // Every text is read once, so that what is no text is found here.
+    private static void Check(JsonNode? node)
+    {
+        if (node is JsonObject map) foreach (var (_, value) in map) Check(value);
+        else if (node is JsonArray list) foreach (var value in list) Check(value);
+        else if (node is JsonValue text) text.TryGetValue<string>(out _);
+    }
+
+    /// <summary>A text; null where it is anything else.</summary>
+    public static string? TextOf(JsonNode? node) => node is JsonValue value && value.TryGetValue<string>(out var text) ? text : null;
+
+    public string Text(string name) => TextOf(json[name]) ?? throw Wrong(name, "a text");
 
     public string? OptionalText(string name) => json[name] is null ? null : Text(name);
 

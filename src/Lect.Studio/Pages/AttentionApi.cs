@@ -8,6 +8,7 @@ namespace Lect.Studio;
 internal sealed partial class Views
 {
     private const int Kept = 32;
+    private const long MostCharacters = 100_000_000;
     private readonly ConcurrentDictionary<string, (string Html, string Script, string Style)> pages = new(StringComparer.Ordinal);
     private readonly ConcurrentQueue<string> order = new();
 
@@ -20,7 +21,7 @@ internal sealed partial class Views
         page = Script().Replace(page, $"<script src=\"{id}/page.js\"></script>", 1);
         pages[id] = (page, script, style);
         order.Enqueue(id);
-        while (order.Count > Kept && order.TryDequeue(out var old)) pages.TryRemove(old, out _);
+        while ((order.Count > Kept || (order.Count > 1 && pages.Values.Sum(p => (long)p.Script.Length) > MostCharacters)) && order.TryDequeue(out var old)) pages.TryRemove(old, out _);
         return $"/views/{id}";
     }
 
@@ -38,23 +39,25 @@ internal sealed partial class Views
 }
 
 /// <summary>/api/attention: every layer and head of a model that is served, for a text.</summary>
-internal sealed class AttentionApi(ServedModels models, Views views)
+internal sealed class AttentionApi(ServedModels models, Views views, WaitingRoom room)
 {
-    private const int MostCharacters = 4000;
+    private const int MostCharacters = 4000, MostTokens = 256;   // layers x heads x tokens² numbers are drawn
     private readonly Lock translating = new();
 
-    public async Task<JsonObject> Show(HttpContext http)
+    public Task<JsonObject> Show(HttpContext http) => room.Run(http, async cancel =>
     {
         var body = await RequestBody.Read(http.Request);
-        var (name, text, pair) = (body.Text("model"), body.Text("text"), body.OptionalText("pair"));
-        if (string.IsNullOrWhiteSpace(text) || text.Length > MostCharacters) throw body.Wrong("text", $"1 to {MostCharacters} characters");
+        var (name, text, pair) = (body.Text("model"), body.Text("text"), body.OptionalText("pair") is { Length: > 0 } given ? given : null);
+        if (string.IsNullOrWhiteSpace(text) || text.Length + (pair?.Length ?? 0) > MostCharacters) throw body.Wrong("text", $"1 to {MostCharacters} characters");
         var model = models.Find(name) ?? throw ApiError.NoModel(name, models.All.Select(m => m.Name));
+        var tokens = model switch { { Host: { } h } => h.Encode(text).Length, { Embedder: { } e } => e.Tokens(text, pair), _ => 0 };
+        if (tokens > MostTokens) throw body.Wrong("text", $"at most {MostTokens} tokens (found {tokens})");
         var found = model switch
         {
-            { Host: { } host } => await host.RunAsync(m => AttentionMap.Of(m, text)),
-            { Embedder: { } embedder } => await Task.Run(() => embedder.Run(e => AttentionMap.Of(e, text, pair is { Length: > 0 } ? pair : null))),
-            _ => await Task.Run(() => { lock (translating) return AttentionMap.Of(model.Translator!, text, pair is { Length: > 0 } ? pair : null); }),
+            { Host: { } host } => await host.RunAsync(m => AttentionMap.Of(m, text), cancel),
+            { Embedder: { } embedder } => await embedder.RunAsync(e => AttentionMap.Of(e, text, pair), cancel),
+            _ => await Task.Run(() => { lock (translating) return AttentionMap.Of(model.Translator!, text, pair); }, cancel),
         };
-        return new() { ["view"] = views.Add(AttentionMap.Page(text.Length > 80 ? text[..80] + "…" : text, found)) };
-    }
+        return new JsonObject { ["view"] = views.Add(AttentionMap.Page(text.Length > 80 ? text[..80] + "…" : text, found)) };
+    });
 }

@@ -1,10 +1,11 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Microsoft.Extensions.Hosting;
 
 namespace Lect.Studio;
 
 /// <summary>/api/runs: the run folders below one folder, their settings and metrics, live.</summary>
-internal sealed class RunsApi(StudioOptions options)
+internal sealed class RunsApi(StudioOptions options, IHostApplicationLifetime life)
 {
     private const int Depth = 3;
 
@@ -41,8 +42,9 @@ internal sealed class RunsApi(StudioOptions options)
     {
         var file = Path.Combine(At(name), "metrics.jsonl");
         (http.Response.ContentType, http.Response.Headers.CacheControl) = ("text/event-stream", "no-store");
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, life.ApplicationStopping);   // a page that looks on must not hold the server up
         var (read, batch) = (0L, new List<string>());
-        while (!http.RequestAborted.IsCancellationRequested)
+        while (!over.Token.IsCancellationRequested)
         {
             var size = File.Exists(file) ? new FileInfo(file).Length : 0;
             if (size < read) { read = 0; await Send("reset", "{}"); }   // a resumed run cuts its lines
@@ -51,21 +53,21 @@ internal sealed class RunsApi(StudioOptions options)
                 await using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
                 stream.Position = read;
                 var bytes = new byte[size - read];
-                await stream.ReadExactlyAsync(bytes, http.RequestAborted);
+                await stream.ReadExactlyAsync(bytes, over.Token);
                 var end = Array.LastIndexOf(bytes, (byte)'\n') + 1;   // whole lines
                 batch.AddRange(System.Text.Encoding.UTF8.GetString(bytes, 0, end).Split('\n', StringSplitOptions.RemoveEmptyEntries).Where(IsObject));
                 read += end;
             }
             if (batch.Count > 0) await Send("lines", "[" + string.Join(',', batch) + "]");
             batch.Clear();
-            try { await Task.Delay(500, http.RequestAborted); }
+            try { await Task.Delay(500, over.Token); }
             catch (OperationCanceledException) { return; }
         }
 
         async Task Send(string what, string data)
         {
-            await http.Response.WriteAsync($"event: {what}\ndata: {data}\n\n", http.RequestAborted);
-            await http.Response.Body.FlushAsync(http.RequestAborted);
+            await http.Response.WriteAsync($"event: {what}\ndata: {data}\n\n", over.Token);
+            await http.Response.Body.FlushAsync(over.Token);
         }
     }
 

@@ -49,7 +49,7 @@ public static class Improve
         if (options.Method is not ("dpo" or "ppo")) throw new InvalidDataException($"Found --method {options.Method}. Expected dpo or ppo.");
         if (Path.GetFullPath(options.Out) == Path.GetFullPath(options.Model) || File.Exists(Path.Combine(options.Out, "config.json"))) throw new InvalidDataException($"Found a model in {options.Out}. Expected a new folder: the old model stays as it is.");
         string At(string name) => Path.Combine(options.Out, name);
-        var (learned, held) = await Split(options.Db, options.Out);
+        var (learned, held) = await Begin(options);
         note?.Invoke($"{learned} votes to learn from, {held} held out");
 
         var config = new AlignConfig { Model = new() { Path = options.Model }, Data = new() { Path = At("votes.jsonl"), Validation = 0.1 }, Train = new() { Device = options.Device, Epochs = 3, BatchSize = Math.Clamp(learned / 8, 1, 16), EvalEvery = 20, CheckpointEvery = 50, MaxLength = null } };
@@ -60,7 +60,8 @@ public static class Improve
         Train(candidate, "candidate", options.Sets);
 
         var found = Judge(options, At("candidate"), At("reward"), At("held-out.jsonl"), note);
-        if (found.HasWon) Publish(At("candidate"), options.Out);
+        if (found.HasWon && Lect.Models.Lora.IsAt(At("candidate"))) ModelConversion.Run(options.Model, options.Out, adapters: [At("candidate")]);
+        else if (found.HasWon) Publish(At("candidate"), options.Out);
         return found;
 
         void Train(AlignConfig run, string name, IReadOnlyList<string> sets)
@@ -73,29 +74,38 @@ public static class Improve
         }
     }
 
-    // By the prompt's hash, so that a prompt is on one side only.
-    private static async Task<(int Learned, int HeldOut)> Split(string db, string folder)
+    // What was asked and the votes that it is about stay as they were at the beginning: a candidate that is judged again on other votes until it wins has not won.
+    private static async Task<(int Learned, int HeldOut)> Begin(ImproveOptions options)
     {
-        var rows = (await StudioStore.Open(db).Votes()).Select(v => (v.Prompt, Row: Votes.Row(v, ties: false))).Where(v => v.Row is not null).ToList();
+        string At(string name) => Path.Combine(options.Out, name);
+        var asked = new JsonObject { ["model"] = Path.GetFullPath(options.Model), ["method"] = options.Method, ["sets"] = new JsonArray([.. options.Sets.Select(s => (JsonNode)s)]) }.ToJsonString();
+        if (File.Exists(At("improve.json")))
+        {
+            if (await File.ReadAllTextAsync(At("improve.json")) != asked) throw new InvalidDataException($"Found {options.Out} begun with another model, method or settings. Expected the same, or another --out.");
+            return (File.ReadLines(At("votes.jsonl")).Count(), File.ReadLines(At("held-out.jsonl")).Count());
+        }
+        // By the prompt's hash, so that a prompt is on one side only.
+        var rows = (await StudioStore.Open(options.Db).Votes()).Select(v => (v.Prompt, Row: Votes.Row(v, ties: false))).Where(v => v.Row is not null).ToList();
         var held = rows.Where(r => SdkCorpus.IsKept(r.Prompt, HeldOutShare)).ToList();
         var learned = rows.Except(held).ToList();
         if (held.Count < LeastHeldOut) throw new InvalidDataException($"Found {rows.Count} votes with a preference, of which {held.Count} are held out (three in ten, by their prompts). Expected {LeastHeldOut} held out: about {Math.Ceiling((LeastHeldOut - held.Count) / HeldOutShare):0} more votes, on other prompts, are missing.");
         if (learned.Count == 0) throw new InvalidDataException($"Found {held.Count} votes, all on prompts that are held out. Expected votes on more prompts.");
-        Directory.CreateDirectory(folder);
-        await File.WriteAllLinesAsync(Path.Combine(folder, "votes.jsonl"), learned.Select(r => r.Row!.ToJsonString()));
-        await File.WriteAllLinesAsync(Path.Combine(folder, "held-out.jsonl"), held.Select(r => r.Row!.ToJsonString()));
+        Directory.CreateDirectory(options.Out);
+        await File.WriteAllLinesAsync(At("votes.jsonl"), learned.Select(r => r.Row!.ToJsonString()));
+        await File.WriteAllLinesAsync(At("held-out.jsonl"), held.Select(r => r.Row!.ToJsonString()));
+        await File.WriteAllTextAsync(At("improve.json"), asked);
         return (learned.Count, held.Count);
     }
 
     private static Improvement Judge(ImproveOptions options, string candidate, string reward, string heldOut, Action<string>? note)
     {
         var comparisons = Rows.Read(heldOut).SelectMany(new ChatData(heldOut).Comparisons).ToList();
-        List<double> Preferences(string folder)
+        List<double> Preferences(string folder, string? adapter = null)
         {
-            using var model = LanguageModel.Load(folder, options.Device);
+            using var model = LanguageModel.Load(folder, options.Device, adapters: adapter is null ? null : [adapter]);
             return comparisons.ConvertAll(c => model.Preference(c));
         }
-        var (before, after) = (Preferences(options.Model), Preferences(candidate));
+        var (before, after) = (Preferences(options.Model), Lect.Models.Lora.IsAt(candidate) ? Preferences(options.Model, candidate) : Preferences(candidate));
         var right = before.Zip(after, (b, a) => a > b ? 1.0 : a == b ? 0.5 : 0).ToList();
         using var scorer = RewardScorer.Load(reward, options.Device);
         return new(right.Count, right.Average(), PreferenceStatistics.Wilson(right.Sum(), right.Count), scorer.Evaluate(comparisons, note).Accuracy);
@@ -104,7 +114,6 @@ public static class Improve
     // config.json comes last: with it the folder is a model.
     private static void Publish(string candidate, string folder)
     {
-        foreach (var file in Directory.EnumerateFiles(candidate).Where(f => Path.GetExtension(f) is ".safetensors" or ".json" or ".jinja" or ".txt" or ".model").OrderBy(f => Path.GetFileName(f) == "config.json"))
-            if (Path.GetFileName(file) is not "metrics.jsonl") File.Copy(file, Path.Combine(folder, Path.GetFileName(file)), overwrite: true);
+        foreach (var file in Directory.EnumerateFiles(candidate).Where(f => Path.GetExtension(f) is ".safetensors" or ".json" or ".jinja" or ".txt" or ".model").OrderBy(f => Path.GetFileName(f) == "config.json")) File.Copy(file, Path.Combine(folder, Path.GetFileName(file)), overwrite: true);
     }
 }

@@ -63,6 +63,25 @@ public sealed class StudioStore
         }
     }
 
+    /// <summary>Keeps votes, all or none.</summary>
+    /// <returns>How many were new.</returns>
+    public async Task<int> AddAll(IReadOnlyList<StoredVote> votes)
+    {
+        for (var again = true; ; again = false)
+        {
+            await using var context = create();
+            var known = (await context.Votes.Select(v => v.Fingerprint).ToListAsync()).ToHashSet(StringComparer.Ordinal);
+            var fresh = votes.Where(v => known.Add(v.Fingerprint)).ToList();
+            context.Votes.AddRange(fresh);
+            try
+            {
+                await context.SaveChangesAsync();
+                return fresh.Count;
+            }
+            catch (DbUpdateException) when (again) { }   // somebody voted the same meanwhile
+        }
+    }
+
     /// <summary>Votes in the order of their coming.</summary>
     public async Task<List<StoredVote>> Votes()
     {

@@ -60,7 +60,7 @@ export default async function (main) {
 
   async function keep() {
     talk.model = model.lastChild.value;
-    talk.title ||= talk.messages[0].content.slice(0, 60);
+    talk.title ||= [...talk.messages[0].content].slice(0, 60).join("");
     await api(`api/conversations/${talk.id}`, { method: "PUT", body: { title: talk.title, model: talk.model, messages: settings().messages } });
     refresh();
   }

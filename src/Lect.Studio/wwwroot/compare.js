@@ -47,11 +47,20 @@ export default async function (main) {
 
   async function vote(choice) {
     if (!pair || pair.isVoted || buttons[0].disabled) return;
-    pair.isVoted = true;
+    const mine = pair;
+    mine.isVoted = true;
     for (const button of buttons) button.disabled = true;
-    const { stored } = await api("api/votes", { method: "POST", body: { rater: rater.lastChild.value.trim() || "anonymous", messages: pair.messages, first: pair.said[0].trim(), second: pair.said[1].trim(), first_model: pair.models[0], second_model: pair.models[1], choice, comment: comment.value } });
+    let stored;
+    try { ({ stored } = await api("api/votes", { method: "POST", body: { rater: rater.lastChild.value.trim() || "anonymous", messages: mine.messages, first: mine.said[0].trim(), second: mine.said[1].trim(), first_model: mine.models[0], second_model: mine.models[1], choice, comment: comment.value } })); }
+    catch (error) {
+      toast(error.message);
+      mine.isVoted = false;
+      if (pair === mine) for (const button of buttons) button.disabled = false;
+      return;
+    }
     comment.value = "";
-    names.forEach((name, i) => { name.textContent = `was ${pair.models[i]}`; });
+    if (pair !== mine) return count();   // the next pair is being asked: what this one was would say what that one is
+    names.forEach((name, i) => { name.textContent = `was ${mine.models[i]}`; });
     if (!stored) toast("You have given this vote before; it counts once.");
     await count();
     next.focus({ preventScroll: true });

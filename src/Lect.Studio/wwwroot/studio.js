@@ -107,8 +107,9 @@ export function rendered(text) {
   while (walker.nextNode()) if (walker.currentNode.data.includes(mark)) found.push(walker.currentNode);
   for (const node of found) node.replaceWith(...node.data.split(mark).map((part, i) => {
     if (i % 2 === 0) return part;
+    if (!formulas[part]) return part;   // an entity may make a mark of its own
     const { source, display } = formulas[part], span = $("span");
-    try { katex.render(source, span, { displayMode: display, throwOnError: true, trust: false, maxSize: 20, maxExpand: 200 }); }
+    try { katex.render(source, span, { displayMode: display, throwOnError: true, strict: false, trust: false, maxSize: 20, maxExpand: 200 }); }
     catch { span.textContent = source; }
     return span;
   }));
@@ -129,15 +130,19 @@ export const number = (label, value, properties) => $("label", { className: "abo
 export const remembered = (name, fallback) => localStorage.getItem(name) ?? fallback;
 
 const pages = { chat: "chat", compare: "compare", attention: "attention", vectors: "vectors", runs: "runs", data: "data" };
-let leave = null;
+let leave = null, shown = 0;
 
 async function show() {
-  const name = pages[location.hash.slice(1)] ?? "chat", main = document.getElementById("main");
+  const name = pages[location.hash.slice(1)] ?? "chat", main = document.getElementById("main"), mine = ++shown, box = $("div", { className: "box" });
   for (const link of document.querySelectorAll("nav a")) link.hash === `#${name}` ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   leave?.();
-  main.replaceChildren();
-  try { leave = await (await import(`./${name}.js`)).default(main) ?? null; }
-  catch (error) { toast(error.message); console.warn(error.message); }
+  leave = null;
+  main.replaceChildren(box);
+  try {
+    const end = await (await import(`./${name}.js`)).default(box) ?? null;
+    if (mine === shown) leave = end;
+    else end?.();   // another page was opened meanwhile
+  } catch (error) { if (mine === shown) toast(error.message); }
 }
 addEventListener("hashchange", show);
 addEventListener("unhandledrejection", event => { if (event.reason?.name !== "AbortError") toast(event.reason?.message ?? "Something went wrong."); event.preventDefault(); });

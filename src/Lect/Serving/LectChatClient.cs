@@ -68,37 +68,45 @@ public sealed class LectChatClient(ModelHost host, string name) : IChatClient
 public sealed class LectEmbeddingGenerator(TextEmbedder embedder, string name) : IEmbeddingGenerator<string, Embedding<float>>
 {
     private readonly EmbeddingGeneratorMetadata metadata = new("lect", defaultModelId: name, defaultModelDimensions: (int)embedder.Model.Width);
-    private readonly Lock gate = new();
+    private readonly SemaphoreSlim gate = new(1);
 
     /// <summary>Opens a model folder.</summary>
     /// <inheritdoc cref="TextEmbedder.Load"/>
     public static LectEmbeddingGenerator Load(string folder, string device = "auto") => new(TextEmbedder.Load(folder, device), Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))));
 
     /// <inheritdoc/>
-    public Task<GeneratedEmbeddings<Embedding<float>>> GenerateAsync(IEnumerable<string> values, EmbeddingGenerationOptions? options = null, CancellationToken cancellationToken = default) => Task.Run(() =>
+    public async Task<GeneratedEmbeddings<Embedding<float>>> GenerateAsync(IEnumerable<string> values, EmbeddingGenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         var (made, count) = (new GeneratedEmbeddings<Embedding<float>>(), 0L);
         foreach (var chunk in values.Select(v => embedder.Encode(v)).Chunk(32))
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            float[][] vectors;
-            lock (gate) vectors = embedder.Embed(chunk);
+            var vectors = await RunAsync(e => e.Embed(chunk), cancellationToken).ConfigureAwait(false);
             made.AddRange(vectors.Select(v => new Embedding<float>(v) { ModelId = name }));
             count += chunk.Sum(r => r.Ids.Length);
         }
         made.Usage = new() { InputTokenCount = count, TotalTokenCount = count };
         return made;
-    }, cancellationToken);
-
-    /// <summary>Does something else with the model, one caller at a time.</summary>
-    public T Run<T>(Func<TextEmbedder, T> work)
-    {
-        lock (gate) return work(embedder);
     }
+
+    /// <summary>Does something else with the model; one caller at a time, and no thread waits.</summary>
+    /// <param name="work">What.</param>
+    /// <param name="cancel">Leaves it undone where it has not begun.</param>
+    public async Task<T> RunAsync<T>(Func<TextEmbedder, T> work, CancellationToken cancel = default)
+    {
+        await gate.WaitAsync(cancel).ConfigureAwait(false);
+        try { return await Task.Run(() => work(embedder), cancel).ConfigureAwait(false); }
+        finally { gate.Release(); }
+    }
+
+    internal int Tokens(string text, string? pair) => embedder.Encode(text, pair).Ids.Length;
 
     /// <inheritdoc/>
     public object? GetService(Type serviceType, object? serviceKey = null) => serviceKey is not null ? null : serviceType == typeof(EmbeddingGeneratorMetadata) ? metadata : serviceType.IsInstanceOfType(this) ? this : null;
 
     /// <inheritdoc/>
-    public void Dispose() => embedder.Dispose();
+    public void Dispose()
+    {
+        embedder.Dispose();
+        gate.Dispose();
+    }
 }

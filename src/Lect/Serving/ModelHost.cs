@@ -56,6 +56,9 @@ public sealed class ModelHost : IDisposable
     /// <summary>The most tokens of prompt and answer.</summary>
     public long ContextLength => model.Model.ContextLength;
 
+    /// <summary>V: what the model can say, which may be less than its tokenizer has.</summary>
+    public long VocabularySize => model.Model.VocabularySize;
+
     /// <summary>Its words.</summary>
     /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>
     public Tokenizer Tokenizer => model.Tokenizer ?? throw Tokenizer.Missing();
@@ -94,11 +97,21 @@ public sealed class ModelHost : IDisposable
         lock (gate)
         {
             ObjectDisposedException.ThrowIf(stopping, this);
+            if (waiting.Count >= this.options.MaxQueue) DropLeft();
             if (waiting.Count >= this.options.MaxQueue) throw new QueueFullException(this.options.MaxQueue);
             waiting.Enqueue(request);
             Monitor.Pulse(gate);
         }
         return Pieces(request, cancel);
+    }
+
+    // Whose caller has gone holds no place.
+    private void DropLeft()
+    {
+        var still = waiting.Where(r => !r.IsGone).ToList();
+        foreach (var request in waiting.Where(r => r.IsGone)) request.Pieces.Writer.TryComplete();
+        waiting.Clear();
+        foreach (var request in still) waiting.Enqueue(request);
     }
 
     private static async IAsyncEnumerable<AnswerPiece> Pieces(Request request, [EnumeratorCancellation] CancellationToken cancel = default)
@@ -112,14 +125,18 @@ public sealed class ModelHost : IDisposable
 
     /// <summary>Does something else with the model on its thread, between two tokens.</summary>
     /// <param name="work">What.</param>
-    public Task<T> RunAsync<T>(Func<LanguageModel, T> work)
+    /// <param name="cancel">Leaves it undone where it has not begun.</param>
+    /// <exception cref="QueueFullException">Too much waits.</exception>
+    public Task<T> RunAsync<T>(Func<LanguageModel, T> work, CancellationToken cancel = default)
     {
         var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
         lock (gate)
         {
             ObjectDisposedException.ThrowIf(stopping, this);
+            if (works.Count >= options.MaxQueue) throw new QueueFullException(options.MaxQueue);
             works.Enqueue(() =>
             {
+                if (cancel.IsCancellationRequested) { done.TrySetCanceled(cancel); return; }
                 try { done.SetResult(work(model)); }
                 catch (Exception e) when (e is not OutOfMemoryException) { done.SetException(e); }
             });
@@ -137,10 +154,10 @@ public sealed class ModelHost : IDisposable
             {
                 try
                 {
-                    foreach (var left in active.Values.Where(r => r.IsLeft || r.Cancel.IsCancellationRequested).ToList())
+                    foreach (var left in active.Values.Where(r => r.IsGone).ToList())
                     {
                         batch?.Remove(left.Index);
-                        End(left);
+                        End(left, left.Cut);
                     }
                     if (batch is { Count: > 0 }) Deliver(batch, batch.Step());
                     if (come.Count > 0) batch = Join(batch, come);
@@ -156,34 +173,32 @@ public sealed class ModelHost : IDisposable
         finally { batch?.Dispose(); }
     }
 
-    // What is new since the last token; null: the end. Waits where there is nothing to do.
+    // What is new since the last token; null: the end. Waits where there is nothing to do; at most one other work between two tokens.
     private List<Request>? Take()
     {
-        while (true)
+        Action? work;
+        lock (gate)
         {
-            Action? work = null;
-            lock (gate)
+            while (works.Count == 0 && waiting.Count == 0 && active.Count == 0)
             {
-                while (works.Count == 0 && waiting.Count == 0 && active.Count == 0)
-                {
-                    if (stopping) return null;
-                    Monitor.Wait(gate);
-                }
-                if (!works.TryDequeue(out work))
-                {
-                    var come = new List<Request>();
-                    while (active.Count < options.MaxBatch && waiting.TryDequeue(out var request))
-                    {
-                        if (request.IsLeft || request.Cancel.IsCancellationRequested) { request.Pieces.Writer.TryComplete(); continue; }
-                        request.Index = next++;
-                        active[request.Index] = request;
-                        come.Add(request);
-                    }
-                    return come;
-                }
+                if (stopping) return null;
+                Monitor.Wait(gate);
             }
-            work();
+            works.TryDequeue(out work);
         }
+        work?.Invoke();
+        var come = new List<Request>();
+        lock (gate)
+        {
+            while (active.Count < options.MaxBatch && waiting.TryDequeue(out var request))
+            {
+                if (request.IsGone) { request.Pieces.Writer.TryComplete(request.Cut); continue; }
+                request.Index = next++;
+                active[request.Index] = request;
+                come.Add(request);
+            }
+        }
+        return come;
     }
 
     private DecodingBatch Join(DecodingBatch? batch, List<Request> come)
@@ -226,7 +241,7 @@ public sealed class ModelHost : IDisposable
         if (thread.Join(grace)) return;
         lock (gate)
         {
-            foreach (var request in active.Values.Concat(waiting)) request.IsLeft = true;
+            foreach (var request in active.Values.Concat(waiting)) request.Cut = new ObjectDisposedException(nameof(ModelHost), "The server is stopping.");
             Monitor.Pulse(gate);
         }
         thread.Join();
@@ -249,8 +264,9 @@ public sealed class ModelHost : IDisposable
         public int[] Prompt => prompt;
         public GenerationOptions Options => options;
         public long Stream => stream;
-        public CancellationToken Cancel => cancel;
         public volatile bool IsLeft;
+        public volatile Exception? Cut;   // why it is not finished: an answer that was cut off must not pass for a whole one
+        public bool IsGone => IsLeft || Cut is not null || cancel.IsCancellationRequested;
         public Channel<AnswerPiece> Pieces { get; } = Channel.CreateUnbounded<AnswerPiece>(new() { SingleReader = true, SingleWriter = true });
 
         /// <summary>Whether that was the last one.</summary>
