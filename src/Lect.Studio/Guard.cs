@@ -12,7 +12,8 @@ internal sealed class Guard(RequestDelegate next, StudioOptions options, ILogger
     public async Task Invoke(HttpContext http)
     {
         var headers = http.Response.Headers;
-        headers.ContentSecurityPolicy = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
+        headers.ContentSecurityPolicy = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+            + (http.Request.Path.StartsWithSegments("/swagger") ? "; style-src 'self' 'unsafe-inline'" : "");   // that page of others styles its elements in place
         headers.XContentTypeOptions = "nosniff";
         headers["Referrer-Policy"] = "no-referrer";
         headers["Cross-Origin-Resource-Policy"] = "same-origin";

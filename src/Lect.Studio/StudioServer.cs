@@ -71,6 +71,7 @@ public static class StudioServer
     {
         app.UseMiddleware<Guard>();
         app.UseRateLimiter();
+        app.UseSwaggerUI(page => page.SwaggerEndpoint("/openapi/v1.json", "Lect"));
         app.UseFileServer(new FileServerOptions { FileProvider = new ManifestEmbeddedFileProvider(typeof(StudioServer).Assembly, "wwwroot") });
         app.Lifetime.ApplicationStopping.Register(() => app.Services.GetRequiredService<ServedModels>().Stop(TimeSpan.FromSeconds(app.Services.GetRequiredService<StudioOptions>().GraceSeconds)));
     }

@@ -117,8 +117,11 @@ public sealed class BrowserTests(TinyStudio studio) : IAsyncLifetime
         await page.WaitForSelectorAsync("canvas");
         // A run that trains: a line more, and the curve has it.
         await page.GetByLabel("Figures").FillAsync("added_figure");
-        await File.AppendAllTextAsync(studio.At("llama", "metrics.jsonl"), "{\"step\": 61, \"added_figure\": 1.5}\n");
+        await File.AppendAllTextAsync(studio.At("llama", "metrics.jsonl"), "{\"step\": 61, \"added_figure\": 1.5, \"sample\": \"a fish is a moon\"}\n");
         await page.WaitForSelectorAsync("section[aria-label=added_figure] canvas");
+        await Well();
+        await page.Locator("summary").Nth(1).ClickAsync();
+        await Assertions.Expect(page.Locator("details .card").First).ToContainTextAsync("a fish is a moon");
         await Well();
         await page.EmulateMediaAsync(new() { ColorScheme = ColorScheme.Dark });
         await Well();
@@ -144,6 +147,15 @@ public sealed class BrowserTests(TinyStudio studio) : IAsyncLifetime
         Assert.Contains("2.44", html, StringComparison.Ordinal);
         Assert.DoesNotContain("href=\"javascript", html, StringComparison.Ordinal);
         Assert.DoesNotContain("<img", html, StringComparison.Ordinal);
+        Assert.Empty(faults);
+    }
+
+    [Fact]
+    public async Task The_interface_is_described_on_a_page()
+    {
+        await Open("chat");
+        await page.GotoAsync(studio.Url + "/swagger/index.html");
+        await Assertions.Expect(page.GetByText("/v1/chat/completions").First).ToBeVisibleAsync();
         Assert.Empty(faults);
     }
 }

@@ -8,7 +8,7 @@ using OpenAI.Chat;
 
 namespace Lect.Studio.Tests;
 
-/// <summary>The code of docs/howto and README.md, run; and that it is this code.</summary>
+/// <summary>The code of docs/howto, run; and that it is this code.</summary>
 public sealed partial class HowToTests(TinyStudio studio) : IDisposable
 {
     private readonly string temporary = Directory.CreateTempSubdirectory().FullName;
@@ -56,30 +56,10 @@ public sealed partial class HowToTests(TinyStudio studio) : IDisposable
     }
 
     [Fact]
-    public void The_readme_runs()
-    {
-        var (text, run) = (studio.At("text.txt"), Path.Combine(temporary, "run"));
-        var config = new PretrainGptConfig
-        {
-            Data = new() { Path = text },                                        // a file, folder or glob; leave it away for the SDK's documentation
-            Tokenizer = new() { Kind = "bpe", Size = 300 },
-            Model = new() { ["n_layer"] = 2, ["n_embd"] = 64, ["n_head"] = 2 },  // config.json's own names
-            Train = new() { Steps = 20, Block = 32, BatchSize = 8, Lr = 3e-3 },
-        };
-        PretrainGpt.Run(config, run, report: e => Console.WriteLine(e.Metrics));
-
-        using var model = LanguageModel.Load(run);                               // any decoder's folder of Hugging Face's
-        foreach (var piece in model.Stream("Once upon a time"))
-            Console.Write(piece);
-    }
-
-    [Theory]
-    [InlineData("docs/howto/dotnet.md")]
-    [InlineData("README.md")]
-    public void What_is_printed_is_what_runs(string page)
+    public void What_is_printed_is_what_runs()
     {
         var compiled = Plain(File.ReadAllText(Path.Combine(Fixtures.Root, "tests", "Lect.Studio.Tests", "HowToTests.cs")));
-        var blocks = Block().Matches(File.ReadAllText(Path.Combine(Fixtures.Root, page)));
+        var blocks = Block().Matches(File.ReadAllText(Path.Combine(Fixtures.Root, "docs", "howto", "dotnet.md")));
         Assert.NotEmpty(blocks);
         foreach (Match block in blocks) Assert.Contains(Plain(block.Groups[1].Value), compiled, StringComparison.Ordinal);
     }

@@ -26,15 +26,8 @@ internal sealed class RunsApi(StudioOptions options, IHostApplicationLifetime li
 
     public JsonObject One(string name)
     {
-        var (folder, file) = (At(name), "run.yaml");
-        var samples = Path.Combine(folder, "samples.txt");
-        return new() { ["name"] = name, ["config"] = File.Exists(Path.Combine(folder, file)) ? File.ReadAllText(Path.Combine(folder, file)) : null, ["samples"] = File.Exists(samples) ? Tail(samples) : null };
-    }
-
-    private static string Tail(string file)
-    {
-        var text = File.ReadAllText(file);
-        return text.Length > 8000 ? text[^8000..] : text;
+        var file = Path.Combine(At(name), "run.yaml");
+        return new() { ["name"] = name, ["config"] = File.Exists(file) ? File.ReadAllText(file) : null };
     }
 
     /// <summary>The lines of metrics so far, and then each new one as it is written, as server-sent events.</summary>

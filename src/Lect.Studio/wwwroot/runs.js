@@ -8,7 +8,7 @@ const first = ["val_loss", "loss", "lr", "tokens_per_second"];
 export default async function (main) {
   const all = await api("api/runs");
   if (all.length === 0) { main.append($("p", { className: "page" }, "No runs are here. Start lect serve with --runs FOLDER, where lect train put its folders.")); return; }
-  const chosen = new Map(), list = $("fieldset", { className: "row", "aria-label": "Runs" }), plots = $("div", { className: "plots" }), about = $("div");
+  const chosen = new Map(), samples = new Map(), list = $("fieldset", { className: "row", "aria-label": "Runs" }), plots = $("div", { className: "plots" }), about = $("div");
   const filter = $("input", { placeholder: "name or part of it", oninput: () => draw() }), smooth = $("input", { type: "range", min: 0, max: 0.98, step: 0.02, value: 0, oninput: () => draw() });
   main.append($("div", { className: "page" }, list, $("div", { className: "row" }, $("label", { className: "above" }, "Figures", filter), $("label", { className: "above" }, "Smoothing", smooth)), plots, about));
   let timer = null;
@@ -24,7 +24,7 @@ export default async function (main) {
       for await (const event of events(await request(`api/run/metrics?name=${encodeURIComponent(name)}`, { signal: run.stop.signal }))) {
         if (event.name === "reset") run.lines = [];
         else run.lines.push(...JSON.parse(event.data));
-        timer ??= setTimeout(() => { timer = null; draw(); }, 150);
+        timer ??= setTimeout(() => { timer = null; draw(); say(); }, 150);
       }
     } catch (error) { if (error.name !== "AbortError") toast(error.message); }
   }
@@ -32,13 +32,19 @@ export default async function (main) {
   function remove(name) {
     chosen.get(name)?.stop.abort();
     chosen.delete(name);
+    samples.delete(name);
     draw();
     tell();
   }
 
   async function tell() {
     const parts = await Promise.all([...chosen.keys()].map(async name => ({ name, ...await api(`api/run?name=${encodeURIComponent(name)}`) })));
-    about.replaceChildren(...parts.map(p => $("details", {}, $("summary", {}, `${p.name}: settings${p.samples ? " and samples" : ""}`), $("pre", { className: "file", tabIndex: 0 }, p.config ?? "no run.yaml"), ...(p.samples ? [$("pre", { className: "file", tabIndex: 0 }, p.samples)] : []))));
+    about.replaceChildren(...parts.flatMap(p => [$("details", {}, $("summary", {}, `${p.name}: settings`), $("pre", { className: "file", tabIndex: 0 }, p.config ?? "no run.yaml")), $("details", {}, $("summary", {}, `${p.name}: samples`), samples.get(p.name) ?? samples.set(p.name, $("div", { className: "rows" })).get(p.name))]));
+  }
+
+  // What the model said at its last evaluations.
+  function say() {
+    for (const [name, { lines }] of chosen) samples.get(name)?.replaceChildren(...lines.filter(l => typeof l.sample === "string").slice(-5).reverse().map(l => $("article", { className: "card" }, $("div", { className: "who" }, `step ${l.step}`), $("div", { className: "tokens" }, l.sample))));
   }
 
   function draw() {
