@@ -121,7 +121,7 @@ public sealed class OpenAiTests(TinyStudio studio)
             Assert.Equal((status, param), ((int)found, (string?)error["param"]));
         }
         Assert.Equal(HttpStatusCode.BadRequest, (await Refused("v1/chat/completions", new StringContent("{", null, "application/json"))).Status);
-        foreach (var bad in (string[])["{\"model\": \"llama\", \"model\": \"bert\"}", "{\"model\": \"\\ud83d\"}"]) Assert.Equal(HttpStatusCode.BadRequest, (await Refused("v1/chat/completions", new StringContent(bad, null, "application/json"))).Status);
+        foreach (var bad in (string[])["{\"model\": \"llama\", \"model\": \"bert\"}", "{\"model\": \"\\ud83d\"}", string.Concat(Enumerable.Repeat("{\"a\":", 5000))]) Assert.Equal(HttpStatusCode.BadRequest, (await Refused("v1/chat/completions", new StringContent(bad, null, "application/json"))).Status);
         Assert.Equal(HttpStatusCode.OK, (await studio.Http.PostAsJsonAsync("v1/chat/completions", With("temperature", 1e-50))).StatusCode);   // greedy
         Assert.Equal(HttpStatusCode.UnsupportedMediaType, (await Refused("v1/chat/completions", new StringContent("{}", null, "text/plain"))).Status);
         Assert.Equal(HttpStatusCode.RequestEntityTooLarge, (await Refused("v1/chat/completions", JsonContent.Create(With("user", new string('x', 2 << 20))))).Status);

@@ -21,6 +21,38 @@ public sealed class ServerTests(TinyStudio studio)
     }
 
     [Fact]
+    public async Task Sixty_four_clients_lose_nothing_and_who_comes_later_need_not_wait_for_the_end()
+    {
+        var (app, url) = await TinyStudio.Start(TinyStudio.Options(studio.Folder) with { Hosting = new() { MaxBatch = 64 }, Db = studio.At("load.db"), Vectors = [] });
+        await using (app)
+        {
+            using var http = new HttpClient { BaseAddress = new(url + "/") };
+            JsonObject Greedy(int i) => new() { ["model"] = "llama", ["prompt"] = $"what is a {i % 8}?", ["max_tokens"] = 24, ["temperature"] = 0 };
+            async Task<string> Answer(int i) => JsonNode.Parse(await (await http.PostAsJsonAsync("v1/completions", Greedy(i))).Content.ReadAsStringAsync())!["choices"]![0]!["text"]!.ToString();
+            var alone = new List<string>();
+            for (var i = 0; i < 8; i++) alone.Add(await Answer(i));
+            var together = await Task.WhenAll(Enumerable.Range(0, 64).Select(Answer));
+            Assert.Equal(Enumerable.Range(0, 64).Select(i => alone[i % 8]), together);
+
+            var host = ((ServedModels)app.Services.GetService(typeof(ServedModels))!).Find("llama")!.Host!;
+            GenerationOptions Long(int tokens) => host.Defaults with { Decoding = host.Defaults.Decoding with { MaxNewTokens = tokens, EosTokenIds = [] } };
+            Task<int>? later = null;
+            var said = 0;
+            async Task<int> First()   // how much the earlier one had said when the later one said its first
+            {
+                await foreach (var _ in host.StreamAsync(host.Encode("a dog"), Long(5))) return Volatile.Read(ref said);
+                return int.MaxValue;
+            }
+            await foreach (var piece in host.StreamAsync(host.Encode("a cat"), Long(200)))
+            {
+                Interlocked.Add(ref said, piece.Tokens.Count);
+                if (said >= 50) later ??= First();
+            }
+            Assert.True(await later! < 200, $"{await later!} of {said}");
+        }
+    }
+
+    [Fact]
     public async Task A_full_queue_and_too_many_requests_are_told_at_once()
     {
         var (app, url) = await TinyStudio.Start(TinyStudio.Options(studio.Folder) with { Hosting = new() { MaxBatch = 1, MaxQueue = 1 }, Db = studio.At("full.db"), Vectors = [] });
