@@ -36,7 +36,7 @@ internal static class AttentionCommand
                 views = AttentionMap.Of(model, source);
             }
             var title = parsed.GetValue(pair) is { } second ? $"{source} {second}" : source;
-            File.WriteAllText(parsed.GetValue(output)!, AttentionMap.Page(title.Length > 80 ? title[..80] + "…" : title, views));
+            File.WriteAllText(parsed.GetValue(output)!, AttentionMap.Page(title, views));
             Console.Error.WriteLine($"done: {parsed.GetValue(output)}");
             return 0;
         });

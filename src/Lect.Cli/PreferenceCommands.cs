@@ -21,7 +21,7 @@ internal static class PreferenceCommands
             var (path, most) = (parsed.GetValue(file), parsed.GetValue(limit));
             if (most < 0) throw new InvalidDataException($"Found --limit {most}. Expected 0 (all) or more.");
             var all = path is null ? SdkInstructions.Comparisons(CorpusSplit.Test, most > 0 ? most : 2_000) : Read(path);
-            if (most > 0) all = all.Take(most);
+            all = [.. most > 0 ? all.Take(most) : all];   // read once for both
             var found = scorer.Evaluate(all, told => Console.Error.WriteLine("lect: " + told));
             var words = parsed.GetValue(baseline) switch { null => null, "sdk" => BagOfWords.Learn(SdkInstructions.Comparisons(CorpusSplit.Train, 20_000).ToList()), var learned => BagOfWords.Learn(Read(learned).ToList()) };
             List<(string, JsonNode)> beside = words is null ? [] : [("bag_of_words", all.Where(c => !c.IsTie && c.Chosen != c.Rejected).Average(words.Right))];

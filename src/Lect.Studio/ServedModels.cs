@@ -44,7 +44,7 @@ internal sealed class ServedModels : IDisposable
         var parts = Directory.Exists(given) ? [given] : given.Split('+');
         foreach (var folder in parts)
             if (!Directory.Exists(folder)) throw new InvalidDataException($"Found no folder {folder} (--model {given}). Expected a model folder, or FOLDER+ADAPTER.");
-        var name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(parts[^1])));
+        var name = Lect.Models.ModelFolder.NameOf(parts[^1]);
         for (var (own, n) = (name, 2); Find(name) is not null; n++) name = $"{own}-{n}";
         var model = new ServedModel(name, DateTimeOffset.UtcNow.ToUnixTimeSeconds());
         if (Translator.IsAt(parts[0])) return model with { Translator = Translator.Load(parts[0], options.Device) };

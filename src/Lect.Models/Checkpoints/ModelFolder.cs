@@ -110,6 +110,9 @@ public static class ModelFolder
     /// <summary>The <c>model_type</c> of each encoder.</summary>
     public static IReadOnlyList<string> Encoders { get; } = ["bert", "roberta", "distilbert"];
 
+    /// <summary>What a folder is called by: the last part of its path.</summary>
+    public static string NameOf(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
+
     /// <summary>Whether a folder holds an encoder.</summary>
     public static bool IsEncoder(string folder) => Path.Combine(folder, "config.json") is var path && File.Exists(path) && Encoders.Contains(TypeOf(ModelConfig.ReadFile(path)));
 

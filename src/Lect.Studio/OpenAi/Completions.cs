@@ -3,6 +3,7 @@ using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using Lect.Models;
+using Lect.Text;
 
 namespace Lect.Studio;
 
@@ -11,7 +12,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
 {
     private const int MostChoices = 8, MostStops = 4, MostTop = 20;
 
-    private sealed record Asked(ServedModel Model, int[] Prompt, GenerationOptions Settings, int Choices, bool IsStreamed, bool WithUsage, bool WithLogProbs, long Seed)
+    private sealed record Asked(ServedModel Model, int[] Prompt, GenerationOptions Settings, int Choices, bool IsStreamed, bool WithUsage, bool WithLogProbs)
     {
         public string Echo { get; init; } = "";
     }
@@ -49,7 +50,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         if (body["messages"] is not JsonArray { Count: > 0 } given) throw body.Wrong("messages", "a list of objects with role and content");
         return [.. given.Select((turn, i) =>
         {
-            if (turn is not JsonObject message || message["role"] is not JsonValue role || !role.TryGetValue<string>(out var who)) throw body.Wrong("messages", $"an object with role and content at {i}");
+            if (turn is not JsonObject message || RequestBody.TextOf(message["role"]) is not { } who) throw body.Wrong("messages", $"an object with role and content at {i}");
             if (message["tool_calls"] is not null || who is "tool" or "function") throw ApiError.Bad($"Found a turn of tools at {i}. Expected texts.", "messages", "unsupported_parameter");
             var content = message["content"] switch
             {
@@ -58,7 +59,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
                 null when who == "assistant" => "",
                 _ => throw body.Wrong("messages", $"a text as content at {i}"),
             };
-            return (JsonNode)new JsonObject { ["role"] = who == "developer" ? "system" : who, ["content"] = content };
+            return (JsonNode)ChatData.Message(who == "developer" ? "system" : who, content);
         })];
     }
 
@@ -77,7 +78,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         var seed = body.Integer("seed", long.MinValue, long.MaxValue);
         var settings = host.Defaults.Requested(body.Number("temperature", 0, 2), body.Number("top_p", double.Epsilon, 1), (int?)body.Integer("top_k", 0, int.MaxValue), (int)Math.Min(most ?? 512, host.ContextLength - prompt.Length), body.Texts("stop", MostStops), body.Number("frequency_penalty", -2, 2), body.Number("presence_penalty", -2, 2), seed, samples: true);
         settings = settings with { Decoding = settings.Decoding with { TopLogProbs = withLogProbs ? top : 0, LogitBias = Biases(body, host), MinP = body.Number("min_p", 0, 1) ?? settings.Decoding.MinP } };
-        return new(model, prompt, settings, (int)(body.Integer("n", 1, MostChoices) ?? 1), body.Flag("stream"), (body["stream_options"] as JsonObject)?["include_usage"] is JsonValue usage && usage.TryGetValue<bool>(out var on) && on, withLogProbs, settings.Decoding.Seed);
+        return new(model, prompt, settings, (int)(body.Integer("n", 1, MostChoices) ?? 1), body.Flag("stream"), (body["stream_options"] as JsonObject)?["include_usage"] is JsonValue usage && usage.TryGetValue<bool>(out var on) && on, withLogProbs);
     }
 
     private static Dictionary<int, double> Biases(RequestBody body, ModelHost host) => body["logit_bias"] switch
@@ -189,6 +190,8 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         private readonly string id = prefix + Guid.NewGuid().ToString("N");
         private readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
 
+        protected Asked Request => asked;
+
         public JsonObject Head(bool isChunk) => new() { ["id"] = id, ["object"] = isChunk ? chunk : kind, ["created"] = created, ["model"] = asked.Model.Name, ["system_fingerprint"] = null };
 
         public abstract JsonObject Choice(int index, string text, IReadOnlyList<NewToken> tokens, string? reason);
@@ -200,15 +203,13 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
 
     private sealed class ChatShape(Asked asked) : Shape(asked, "chatcmpl-", "chat.completion", "chat.completion.chunk")
     {
-        private readonly Asked asked = asked;
-
         public override JsonObject Choice(int index, string text, IReadOnlyList<NewToken> tokens, string? reason) => new() { ["index"] = index, ["message"] = new JsonObject { ["role"] = "assistant", ["content"] = text, ["refusal"] = null }, ["logprobs"] = LogProbs(tokens), ["finish_reason"] = reason };
 
         public override JsonObject Opening(int index, string echo) => new() { ["index"] = index, ["delta"] = new JsonObject { ["role"] = "assistant", ["content"] = "" }, ["logprobs"] = null, ["finish_reason"] = null };
 
         public override JsonObject Delta(int index, AnswerPiece piece) => new() { ["index"] = index, ["delta"] = piece.Text.Length > 0 ? new JsonObject { ["content"] = piece.Text } : [], ["logprobs"] = LogProbs(piece.Tokens), ["finish_reason"] = piece.FinishReason };
 
-        private JsonObject? LogProbs(IReadOnlyList<NewToken> tokens) => !asked.WithLogProbs ? null : new()
+        private JsonObject? LogProbs(IReadOnlyList<NewToken> tokens) => !Request.WithLogProbs ? null : new()
         {
             ["content"] = new JsonArray([.. tokens.Select(t =>
             {
@@ -220,15 +221,13 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
 
         private JsonObject Entry(int id, double logProb)
         {
-            var text = asked.Model.Host!.Tokenizer.Decode([id], skipSpecialTokens: false);
+            var text = Request.Model.Host!.Tokenizer.Decode([id], skipSpecialTokens: false);
             return new() { ["token"] = text, ["logprob"] = logProb, ["bytes"] = new JsonArray([.. System.Text.Encoding.UTF8.GetBytes(text).Select(b => (JsonNode)(int)b)]) };
         }
     }
 
     private sealed class TextShape(Asked asked, ModelHost host) : Shape(asked, "cmpl-", "text_completion", "text_completion")
     {
-        private readonly Asked asked = asked;
-
         public override JsonObject Choice(int index, string text, IReadOnlyList<NewToken> tokens, string? reason) => new() { ["index"] = index, ["text"] = text, ["logprobs"] = LogProbs(tokens), ["finish_reason"] = reason };
 
         public override JsonObject? Opening(int index, string echo) => echo.Length == 0 ? null : Choice(index, echo, [], null);
@@ -237,10 +236,10 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
 
         private JsonObject? LogProbs(IReadOnlyList<NewToken> tokens)
         {
-            if (!asked.WithLogProbs) return null;
+            if (!Request.WithLogProbs) return null;
             string Text(int id) => host.Tokenizer.Decode([id], skipSpecialTokens: false);
             var offsets = new JsonArray();
-            var at = asked.Echo.Length;
+            var at = Request.Echo.Length;
             foreach (var token in tokens)
             {
                 offsets.Add(at);

@@ -58,6 +58,6 @@ internal sealed class AttentionApi(ServedModels models, Views views, WaitingRoom
             { Embedder: { } embedder } => await embedder.RunAsync(e => AttentionMap.Of(e, text, pair), cancel),
             _ => await Task.Run(() => { lock (translating) return AttentionMap.Of(model.Translator!, text, pair); }, cancel),
         };
-        return new JsonObject { ["view"] = views.Add(AttentionMap.Page(text.Length > 80 ? text[..80] + "…" : text, found)) };
+        return new JsonObject { ["view"] = views.Add(AttentionMap.Page(text, found)) };
     });
 }

@@ -47,8 +47,7 @@ internal sealed class DataApi(ServedModels models, StudioOptions options)
     {
         try
         {
-            var example = data.Example(row);
-            var encoded = encoder.Encode(example.Messages ?? new JsonArray(new JsonObject { ["role"] = "user", ["content"] = example.Prompt }, new JsonObject { ["role"] = "assistant", ["content"] = example.Completion }));
+            var encoded = encoder.Encode(data.Example(row).Turns);
             var pieces = new JsonArray();
             for (int from = 0, to; from < encoded.Ids.Length; from = to)
             {

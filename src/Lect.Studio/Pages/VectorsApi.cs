@@ -16,7 +16,7 @@ internal sealed class VectorsApi : IDisposable
         this.views = views;
         foreach (var path in options.Vectors)
         {
-            var name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
+            var name = Lect.Models.ModelFolder.NameOf(path);
             all[all.ContainsKey(name) ? $"{name}-{all.Count}" : name] = VectorFiles.Read(path);
         }
     }

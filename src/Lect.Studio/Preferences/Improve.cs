@@ -61,7 +61,7 @@ public static class Improve
 
         var found = Judge(options, At("candidate"), At("reward"), At("held-out.jsonl"), note);
         if (found.HasWon && Lect.Models.Lora.IsAt(At("candidate"))) ModelConversion.Run(options.Model, options.Out, adapters: [At("candidate")]);
-        else if (found.HasWon) Publish(At("candidate"), options.Out);
+        else if (found.HasWon) ModelConversion.Run(At("candidate"), options.Out);
         return found;
 
         void Train(AlignConfig run, string name, IReadOnlyList<string> sets)
@@ -109,11 +109,5 @@ public static class Improve
         var right = before.Zip(after, (b, a) => a > b ? 1.0 : a == b ? 0.5 : 0).ToList();
         using var scorer = RewardScorer.Load(reward, options.Device);
         return new(right.Count, right.Average(), PreferenceStatistics.Wilson(right.Sum(), right.Count), scorer.Evaluate(comparisons, note).Accuracy);
-    }
-
-    // config.json comes last: with it the folder is a model.
-    private static void Publish(string candidate, string folder)
-    {
-        foreach (var file in Directory.EnumerateFiles(candidate).Where(f => Path.GetExtension(f) is ".safetensors" or ".json" or ".jinja" or ".txt" or ".model").OrderBy(f => Path.GetFileName(f) == "config.json")) File.Copy(file, Path.Combine(folder, Path.GetFileName(file)), overwrite: true);
     }
 }

@@ -62,7 +62,7 @@ internal sealed class PreferencesApi(StudioStore store, StudioOptions options)
 
     public async Task<JsonObject> Statistics() => Votes.Statistics(await store.Votes());
 
-    public JsonArray Prompts() => options.Prompts is { } path ? [.. Rows.Read(path).Take(1000).Select(r => (JsonNode)new ChatData(path).Prompt(r).Prompt.Last()!["content"]!.DeepClone())] : [.. s_prompts.Select(p => (JsonNode)p)];
+    public JsonArray Prompts() => options.Prompts is { } path ? [.. Rows.Read(path).Take(1000).Select(r => (JsonNode)new ChatData(path).Prompt(r).Last()!["content"]!.DeepClone())] : [.. s_prompts.Select(p => (JsonNode)p)];
 
     // Conversations
 

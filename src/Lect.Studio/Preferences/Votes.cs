@@ -39,26 +39,24 @@ public static class Votes
     {
         var comparison = new Text.ChatData("import").Comparisons(row).First();
         var (first, second) = (Clean(comparison.Chosen), Clean(comparison.Rejected));
-        var (choice, rater, prompt) = (comparison.IsTie ? (bool?)row["both_bad"] == true ? "bad" : "tie" : "first", Text(row, "rater") ?? "import", comparison.Prompt.ToJsonString());
+        var (choice, rater, prompt) = (comparison.IsTie ? (bool?)row["both_bad"] == true ? "bad" : "tie" : "first", RequestBody.TextOf(row["rater"]) ?? "import", comparison.Prompt.ToJsonString());
         return new()
         {
-            At = DateTimeOffset.TryParse(Text(row, "at"), System.Globalization.CultureInfo.InvariantCulture, out var at) ? at.ToUniversalTime() : DateTimeOffset.UtcNow,
+            At = DateTimeOffset.TryParse(RequestBody.TextOf(row["at"]), System.Globalization.CultureInfo.InvariantCulture, out var at) ? at.ToUniversalTime() : DateTimeOffset.UtcNow,
             Rater = rater.Length > 100 ? rater[..100] : rater,
             Prompt = prompt,
             First = first,
             Second = second,
-            FirstModel = Text(row, "chosen_model") ?? "unknown",
-            SecondModel = Text(row, "rejected_model") ?? "unknown",
+            FirstModel = RequestBody.TextOf(row["chosen_model"]) ?? "unknown",
+            SecondModel = RequestBody.TextOf(row["rejected_model"]) ?? "unknown",
             Choice = choice,
-            Comment = Text(row, "comment"),
+            Comment = RequestBody.TextOf(row["comment"]),
             Fingerprint = StudioStore.FingerprintOf(rater, prompt, first, second, choice),
         };
     }
 
     /// <summary>Without the character that databases cannot keep.</summary>
     internal static string Clean(string text) => text.Replace("\0", "", StringComparison.Ordinal);
-
-    private static string? Text(JsonObject row, string name) => row[name] is JsonValue value && value.TryGetValue<string>(out var text) ? text : null;
 
     /// <summary>How many there are, what raters agree on, and how strong models are by Bradley and Terry, with 95 % intervals.</summary>
     public static JsonObject Statistics(IReadOnlyList<StoredVote> votes)

@@ -1,9 +1,9 @@
 // Chat, as on the lecture's last slide: now and then an answer comes twice, and the conversation goes on with the one that is preferred.
-import { $, answer, api, choose, models, number, remembered, rendered, shaded, toast } from "./studio.js";
+import { $, answer, api, choose, number, raterField, rendered, shaded, talkers, toast } from "./studio.js";
 
 export default async function (main) {
-  const known = (await models("chat")).map(m => m.id);
-  if (known.length === 0) { main.append($("p", { className: "page" }, "No model that talks is served. Start lect serve with the folder of a decoder.")); return; }
+  const known = await talkers(main);
+  if (known.length === 0) return;
   let talk = fresh(), stop = null, last = null;
 
   function fresh() { return { id: crypto.randomUUID(), title: "", model: known[0], messages: [] }; }
@@ -11,19 +11,18 @@ export default async function (main) {
   const list = $("ul"), turns = $("div", { className: "turns", role: "log", "aria-label": "Conversation", tabIndex: 0 });
   const model = choose("Model", known), system = $("textarea", { rows: 2 });
   const temperature = number("Temperature", 0.7, { min: 0, max: 2, step: 0.1 }), topP = number("Top p", 0.95, { min: 0.05, max: 1, step: 0.05 }), most = number("Tokens at most", 200, { min: 1, max: 4096 });
-  const rate = number("Ask every", remembered("rate", 4), { min: 0, max: 100, title: "Every so many answers come twice and ask which you prefer; 0: never" });
-  const rater = $("label", { className: "above" }, "Your name as a rater", $("input", { value: remembered("rater", ""), maxLength: 100, placeholder: "anonymous" }));
+  const rate = number("Ask every", localStorage.getItem("rate") ?? 4, { min: 0, max: 100, title: "Every so many answers come twice and ask which you prefer; 0: never" });
+  const rater = raterField();
   const probabilities = $("input", { type: "checkbox", onchange: draw });
   const input = $("textarea", { rows: 2, placeholder: "Say something (Enter sends, Shift+Enter begins a line)", "aria-label": "Your message" });
   const send = $("button", { className: "main", onclick: () => say() }, "Send"), twice = $("button", { onclick: () => say(true), title: "Two answers, side by side" }, "Ask twice"), halt = $("button", { onclick: () => stop?.abort(), hidden: true }, "Stop");
   input.addEventListener("keydown", e => { if (e.key === "Enter" && !e.shiftKey && !e.isComposing) { e.preventDefault(); say(); } });
   rate.lastChild.addEventListener("change", e => localStorage.setItem("rate", e.target.value));
-  rater.lastChild.addEventListener("change", e => localStorage.setItem("rater", e.target.value));
   main.append($("div", { className: "chat" },
     $("aside", { "aria-label": "Conversations" }, $("button", { onclick: () => open(fresh()) }, "New conversation"), list),
     $("section", { className: "talk" }, turns,
       $("div", { className: "say" }, $("div", { className: "line" }, input, send, twice, halt),
-        $("details", {}, $("summary", {}, "Settings"), $("div", { className: "settings" }, model, temperature, topP, most, rate, rater, $("label", {}, probabilities, "token probabilities"), $("label", { className: "above" }, "System prompt", system)))))));
+        $("details", {}, $("summary", {}, "Settings"), $("div", { className: "settings" }, model, temperature, topP, most, rate, rater.field, $("label", {}, probabilities, "token probabilities"), $("label", { className: "above" }, "System prompt", system)))))));
 
   const settings = extra => ({
     model: model.lastChild.value, temperature: +temperature.lastChild.value, top_p: +topP.lastChild.value, max_tokens: +most.lastChild.value, logprobs: true, top_logprobs: 5, ...extra,
@@ -131,7 +130,7 @@ export default async function (main) {
 
     async function prefer(index, choice = ["first", "second"][index]) {
       for (const button of [...buttons, tie]) button.disabled = true;
-      await api("api/votes", { method: "POST", body: { rater: rater.lastChild.value.trim() || "anonymous", messages: prompt, first: said[0].content, second: said[1].content, first_model: said[0].model, second_model: said[1].model, choice } });
+      await api("api/votes", { method: "POST", body: { rater: rater.name(), messages: prompt, first: said[0].content, second: said[1].content, first_model: said[0].model, second_model: said[1].model, choice } });
       talk.messages.push(said[index]);
       draw();
       await keep();

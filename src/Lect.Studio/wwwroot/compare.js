@@ -1,22 +1,22 @@
 // Two answers side by side, in random and blind order; the votes are training data.
-import { $, answer, api, choose, models, number, remembered, rendered, request, toast } from "./studio.js";
+import { $, answer, api, choose, number, raterField, rendered, request, talkers, toast } from "./studio.js";
 
 export default async function (main) {
-  const known = (await models("chat")).map(m => m.id);
-  if (known.length === 0) { main.append($("p", { className: "page" }, "No model that talks is served. Start lect serve with the folder of a decoder.")); return; }
+  const known = await talkers(main);
+  if (known.length === 0) return;
   const prompts = await api("api/prompts");
   let pair = null, controller = null, at = Math.floor(Math.random() * prompts.length);
   const sides = ["First model", "Second model"].map((label, i) => ({ model: choose(label, known, { value: known[Math.min(i, known.length - 1)] }), temperature: number("Temperature", 0.8, { min: 0, max: 2, step: 0.1 }) }));
   sides[1].model.lastChild.value = known[Math.min(1, known.length - 1)];
   const most = number("Tokens at most", 120, { min: 1, max: 4096 }), prompt = $("textarea", { rows: 2, "aria-label": "Prompt", value: prompts[at] ?? "" });
-  const rater = $("label", { className: "above" }, "Your name as a rater", $("input", { value: remembered("rater", ""), maxLength: 100, placeholder: "anonymous", onchange: e => localStorage.setItem("rater", e.target.value) }));
+  const rater = raterField();
   const comment = $("input", { "aria-label": "Comment", placeholder: "Why? (optional)", size: 40 });
   const boxes = [$("div", { "aria-live": "off" }), $("div", { "aria-live": "off" })], names = [$("span"), $("span")];
   const buttons = [["first", "1", "Response 1"], ["second", "2", "Response 2"], ["tie", "0", "A tie"], ["bad", "x", "Both are bad"]].map(([choice, key, label]) => $("button", { disabled: true, onclick: () => vote(choice), "data-choice": choice }, label, " ", $("kbd", {}, key)));
   const go = $("button", { className: "main", onclick: ask }, "Ask both"), next = $("button", { onclick: () => { at = (at + 1) % prompts.length; prompt.value = prompts[at]; ask(); } }, "Next prompt ", $("kbd", {}, "n"));
   const numbers = $("div"), file = $("input", { type: "file", accept: ".jsonl", hidden: true, onchange: bring });
   main.append($("div", { className: "page" }, $("h2", {}, "Which response do you prefer?"),
-    $("div", { className: "row" }, sides[0].model, sides[0].temperature, sides[1].model, sides[1].temperature, most, rater),
+    $("div", { className: "row" }, sides[0].model, sides[0].temperature, sides[1].model, sides[1].temperature, most, rater.field),
     $("div", { className: "row" }, prompt, go, next),
     $("div", { className: "pair" }, ...boxes.map((b, i) => $("section", { className: "card answer", "aria-label": `Response ${i + 1}` }, $("h3", {}, `Response ${i + 1} `, names[i]), b))),
     $("div", { className: "choices" }, ...buttons, comment),
@@ -51,7 +51,7 @@ export default async function (main) {
     mine.isVoted = true;
     for (const button of buttons) button.disabled = true;
     let stored;
-    try { ({ stored } = await api("api/votes", { method: "POST", body: { rater: rater.lastChild.value.trim() || "anonymous", messages: mine.messages, first: mine.said[0].trim(), second: mine.said[1].trim(), first_model: mine.models[0], second_model: mine.models[1], choice, comment: comment.value } })); }
+    try { ({ stored } = await api("api/votes", { method: "POST", body: { rater: rater.name(), messages: mine.messages, first: mine.said[0].trim(), second: mine.said[1].trim(), first_model: mine.models[0], second_model: mine.models[1], choice, comment: comment.value } })); }
     catch (error) {
       toast(error.message);
       mine.isVoted = false;

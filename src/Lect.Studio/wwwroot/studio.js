@@ -125,9 +125,22 @@ export function shaded(tokens) {
 }
 
 export const models = async kind => (await api("v1/models")).data.filter(m => !kind || m.kind === kind);
+
+/** Names of the models that talk; where there is none, the page says so. */
+export async function talkers(main) {
+  const names = (await models("chat")).map(m => m.id);
+  if (names.length === 0) main.append($("p", { className: "page" }, "No model that talks is served. Start lect serve with the folder of a decoder."));
+  return names;
+}
+
+/** Who votes, on every page that asks. */
+export function raterField() {
+  const input = $("input", { value: localStorage.getItem("rater") ?? "", maxLength: 100, placeholder: "anonymous", onchange: e => localStorage.setItem("rater", e.target.value) });
+  return { field: $("label", { className: "above" }, "Your name as a rater", input), name: () => input.value.trim() || "anonymous" };
+}
+
 export const choose = (label, options, properties = {}) => $("label", { className: "above" }, label, $("select", properties, ...options.map(o => $("option", { value: o }, o))));
 export const number = (label, value, properties) => $("label", { className: "above" }, label, $("input", { type: "number", value, ...properties }));
-export const remembered = (name, fallback) => localStorage.getItem(name) ?? fallback;
 
 const pages = { chat: "chat", compare: "compare", attention: "attention", vectors: "vectors", runs: "runs", data: "data" };
 let leave = null, shown = 0;

@@ -11,20 +11,22 @@ public sealed record ChatExample(JsonArray? Messages, string? Prompt = null, str
 {
     /// <summary>The text by whose hash an example is put into a split: what the last answer is to.</summary>
     public string Key => Prompt ?? string.Join('\n', Messages!.SkipLast(1).Select(m => m!["content"]?.ToJsonString()));
+
+    /// <summary>As turns: a plain prompt is asked, its completion answered.</summary>
+    internal JsonArray Turns => Messages ?? [ChatData.Message("user", Prompt!), ChatData.Message("assistant", Completion!)];
 }
 
 /// <summary>Two answers to one prompt.</summary>
 /// <param name="Prompt">Messages, or one text as <c>user</c> says it.</param>
 /// <param name="Chosen">The better answer.</param>
 /// <param name="Rejected">The worse one.</param>
-/// <param name="IsPlain">The prompt is a text that is continued, not a message.</param>
 /// <param name="Margin">How much better; null: nobody says.</param>
 /// <param name="IsTie">Neither is better.</param>
 /// <param name="Kind">Where it comes from, where several kinds are kept apart.</param>
-public sealed record Comparison(JsonArray Prompt, string Chosen, string Rejected, bool IsPlain = false, double? Margin = null, bool IsTie = false, string? Kind = null)
+public sealed record Comparison(JsonArray Prompt, string Chosen, string Rejected, double? Margin = null, bool IsTie = false, string? Kind = null)
 {
     /// <summary>The prompt as one text.</summary>
-    public string PromptText => string.Join('\n', Prompt.Select(m => m!["content"]?.ToString()));
+    public string PromptText => ChatData.TextOf(Prompt);
 }
 
 /// <summary>The field's formats of instructions and comparisons, read a row at a time: <c>messages</c>; <c>prompt</c> and <c>completion</c>; Dolly, Alpaca, ShareGPT, question and answer; <c>prompt</c>, <c>chosen</c>, <c>rejected</c> as texts or messages; hh-rlhf's dialogues; ranked answers.</summary>
@@ -63,15 +65,15 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
     }
 
     /// <summary>A row's prompt, as messages.</summary>
-    public (JsonArray Prompt, bool IsPlain) Prompt(JsonObject row)
+    public JsonArray Prompt(JsonObject row)
     {
-        if (Column(row, "messages") is JsonArray messages) return (WithoutAnswer(Turns(messages)), false);
-        if (row["chosen"] is not null && Column(row, "prompt") is null) return Comparisons(row).First() is var comparison ? (comparison.Prompt, comparison.IsPlain) : default;
+        if (Column(row, "messages") is JsonArray messages) return WithoutAnswer(Turns(messages));
+        if (row["chosen"] is not null && Column(row, "prompt") is null) return Comparisons(row).First().Prompt;
         var prompt = Column(row, "prompt", "instruction", "question", "text");
         return prompt switch
         {
-            JsonArray turns => (WithoutAnswer(Turns(turns)), false),
-            JsonValue => (new JsonArray(Message("user", Text(prompt, "prompt", row))), true),
+            JsonArray turns => WithoutAnswer(Turns(turns)),
+            JsonValue => [Message("user", Text(prompt, "prompt", row))],
             _ => throw new InvalidDataException($"{path}: found a row with the columns {Names(row)}. Expected a prompt, as text or messages."),
         };
     }
@@ -86,9 +88,9 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
         var (margin, isTie, kind) = (Number(row, "margin"), row["tie"]?.ToString() is { } tie && (tie.Equals("true", StringComparison.OrdinalIgnoreCase) || tie == "1"), row["kind"]?.ToString());
         if (chosen is null && (row["responses"] ?? row["answers"]) is JsonArray ranked && prompt is not null)
         {
-            var (before, isPlain) = Before(prompt, row);
+            var before = Before(prompt, row);
             var answers = Ranked(ranked, row["ranks"] as JsonArray, row);
-            foreach (var (better, worse) in answers.SelectMany((b, i) => answers.Skip(i + 1).Where(w => w.Rank > b.Rank).Select(w => (b, w)))) yield return new(Copy(before), better.Text, worse.Text, isPlain, Kind: kind);
+            foreach (var (better, worse) in answers.SelectMany((b, i) => answers.Skip(i + 1).Where(w => w.Rank > b.Rank).Select(w => (b, w)))) yield return new(Copy(before), better.Text, worse.Text, Kind: kind);
             yield break;
         }
         if (chosen is null || rejected is null) throw new InvalidDataException($"{path}: found a row with the columns {Names(row)}. Expected chosen and rejected (texts, messages, or hh-rlhf's dialogues) with or without prompt, or prompt with responses in order of rank: data.columns says which column is which.");
@@ -107,11 +109,10 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
             yield return new(new JsonArray([.. won.SkipLast(1).Select(m => m!.DeepClone())]), Content(won[^1]), Content(lost[^1]), Margin: margin, IsTie: isTie, Kind: kind);
             yield break;
         }
-        var (text, plain) = Before(prompt, row);
-        yield return new(text, better_, worse_, plain, margin, isTie, kind);
+        yield return new(Before(prompt, row), better_, worse_, margin, isTie, kind);
     }
 
-    private (JsonArray, bool) Before(JsonNode prompt, JsonObject row) => prompt is JsonArray turns ? (Turns(turns), false) : (new JsonArray(Message("user", Text(prompt, "prompt", row))), true);
+    private JsonArray Before(JsonNode prompt, JsonObject row) => prompt is JsonArray turns ? Turns(turns) : [Message("user", Text(prompt, "prompt", row))];
 
     private static JsonArray Copy(JsonArray array) => (JsonArray)array.DeepClone();
 
@@ -158,6 +159,9 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
         : node is null && otherwise is not null ? otherwise : throw new InvalidDataException($"{path}: found a row with the columns {Names(row)} and no text in '{name}'. Expected one.");
 
     private string Content(JsonNode? message) => message is JsonObject turn ? Text(turn["content"], "content", turn) : throw new InvalidDataException($"{path}: found a turn that is no object. Expected {{\"role\": …, \"content\": …}}.");
+
+    /// <summary>What is said in a conversation, line by line.</summary>
+    internal static string TextOf(JsonArray turns) => string.Join('\n', turns.Select(m => m!["content"]?.ToString()));
 
     /// <summary>A conversation with an answer behind it.</summary>
     internal static JsonArray Answered(JsonArray prompt, string answer) => new([.. prompt.Select(m => m!.DeepClone()), Message("assistant", answer)]);

@@ -32,6 +32,7 @@ public sealed class ChatTemplate
     private const string Tag = "CONTINUE_FINAL_MESSAGE_TAG ";
     private readonly JinjaStatement body;
     private readonly IReadOnlyDictionary<string, string> specialTokens;
+    private readonly DateTime? now;   // what strftime_now sees where the options do not say
 
     /// <param name="source">The template.</param>
     /// <param name="specialTokens">Variables such as <c>bos_token</c>; those that the model lacks are left away.</param>
@@ -43,10 +44,10 @@ public sealed class ChatTemplate
         MarksGenerated = source.Contains("endgeneration", StringComparison.Ordinal);
     }
 
-    private ChatTemplate(ChatTemplate other, IReadOnlyDictionary<string, string> specialTokens) => (Source, body, MarksGenerated, this.specialTokens) = (other.Source, other.body, other.MarksGenerated, specialTokens);
+    private ChatTemplate(ChatTemplate other, IReadOnlyDictionary<string, string> specialTokens, DateTime? now) => (Source, body, MarksGenerated, this.specialTokens, this.now) = (other.Source, other.body, other.MarksGenerated, specialTokens, now);
 
-    /// <summary>The same template for other special tokens.</summary>
-    internal ChatTemplate With(Dictionary<string, string> tokens) => new(this, tokens);
+    /// <summary>The same template for other special tokens, at a time of its own.</summary>
+    internal ChatTemplate With(Dictionary<string, string> tokens, DateTime? now) => new(this, tokens, now);
 
     /// <summary>The template itself.</summary>
     public string Source { get; }
@@ -158,7 +159,7 @@ public sealed class ChatTemplate
         var cleaned = Cleaned(messages);
         var open = options.ContinueFinalMessage is { } field ? LeaveOpen(cleaned, field) : null;
 
-        var run = new JinjaRun(options.Now ?? DateTime.Now);
+        var run = new JinjaRun(options.Now ?? now ?? DateTime.Now);
         var scope = new JinjaScope(null, run);
         JinjaFilters.Define(scope);
         foreach (var (name, token) in specialTokens) scope[name] = token;

@@ -56,6 +56,7 @@ public sealed record AlignConfig : IRecipeConfig
             if (!isOwn && !isDefault) faults.Add($"{name}: lect align {Recipe} does not read this section");
         faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(Train.BatchSize, Train.MicroBatchSize), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), "rejection" => Rollout.Faults(this).Concat(Rejection.Faults()), _ => [] });
         if (Model.Reference is not null && (Recipe is "sft" or "reward" || (Recipe == "dpo" && !Dpo.NeedsReference))) faults.Add("model.reference: this loss compares with none");
+        if (Model.Date is { } date && !DateTime.TryParseExact(date, AlignModels.Day, CultureInfo.InvariantCulture, DateTimeStyles.None, out _)) faults.Add($"model.date = '{date}': expected a day, such as 2026-11-27");
         if (Model.Value is not null && Recipe != "ppo") faults.Add("model.value: only lect align ppo has values");
         if ((Model.Reward ?? Model.Judge) is not null && !Samples) faults.Add("model.reward, model.judge: only lect align ppo, grpo and rejection ask for rewards");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
@@ -64,9 +65,10 @@ public sealed record AlignConfig : IRecipeConfig
     /// <summary>Tokens of a text at most, of a model with so many positions.</summary>
     internal int Longest(long context) => Train.MaxLength > context ? throw new InvalidDataException($"Found train.max_length = {Train.MaxLength}. Expected at most {context}, the model's positions.") : Train.MaxLength ?? (int)Math.Min(256, context);
 
-    internal AlignConfig WithFullPaths() => this with
+    /// <summary>What depends on where and when a run begins.</summary>
+    internal AlignConfig HereAndNow() => this with
     {
-        Model = Model with { Path = RunFile.FullPath(Model.Path), Reference = RunFile.FullPath(Model.Reference), Value = RunFile.FullPath(Model.Value), Reward = FullPaths(Model.Reward), Judge = FullPaths(Model.Judge) },
+        Model = Model with { Date = Model.Date ?? DateTime.Now.ToString(AlignModels.Day, CultureInfo.InvariantCulture), Path = RunFile.FullPath(Model.Path), Reference = RunFile.FullPath(Model.Reference), Value = RunFile.FullPath(Model.Value), Reward = FullPaths(Model.Reward), Judge = FullPaths(Model.Judge) },
         Data = Data with { Path = RunFile.FullPath(Data.Path), ValidationPath = RunFile.FullPath(Data.ValidationPath) },
     };
 
@@ -88,6 +90,12 @@ public sealed record AlignModels
     public string? Value { get; init; }
     /// <summary>The chat template: a file, or <c>chatml</c>, <c>llama3</c>, <c>zephyr</c>, <c>plain</c>; absent: the model's own, else plain.</summary>
     public string? Template { get; init; }
+    /// <summary>The day that templates write which name one (strftime_now), such as 2026-11-27, so that a run reads the same tokens however long it takes. <value>the day on which the run begins</value></summary>
+    public string? Date { get; init; }
+
+    internal DateTime? Now => Date is { } day ? DateTime.ParseExact(day, Day, CultureInfo.InvariantCulture) : null;
+
+    internal const string Day = "yyyy-MM-dd";
 }
 
 /// <summary>The keys of <c>data</c> in alignment.</summary>

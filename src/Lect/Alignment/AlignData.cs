@@ -63,13 +63,10 @@ internal sealed class AlignData(AlignDataConfig config, int longest, Action<stri
         foreach (var example in Limited(split, examples))
         {
             if (example.Messages is { } turns ? turns.Count == 0 || string.IsNullOrWhiteSpace(turns[^1]?["content"]?.ToString()) : string.IsNullOrWhiteSpace(example.Completion)) { Refuse("without an answer"); continue; }
-            var row = encoder.Encode(example.Messages ?? AsTurns(example), part).Cut(longest);
+            var row = encoder.Encode(example.Turns, part).Cut(longest);
             if (row.Scored > 0 || Refuse($"whose answer begins behind {longest} tokens")) yield return row;
         }
     }
-
-    // Plain texts become turns: models are asked by their template.
-    private static JsonArray AsTurns(ChatExample example) => [ChatData.Message("user", example.Prompt!), ChatData.Message("assistant", example.Completion!)];
 
     /// <summary>Comparisons whose texts fit.</summary>
     public IEnumerable<ComparisonRow> Comparisons(CorpusSplit split, Func<Comparison, ComparisonRow> encode) => Rowed(Limited(split, Split(split, () => SdkInstructions.Comparisons(split), (row, data) => data.Comparisons(row), c => c.PromptText)), encode);
@@ -92,7 +89,7 @@ internal sealed class AlignData(AlignDataConfig config, int longest, Action<stri
     /// <param name="room">Tokens of an answer.</param>
     public IEnumerable<PromptRow> Prompts(CorpusSplit split, ChatEncoder encoder, int room)
     {
-        var prompts = Split(split, () => SdkInstructions.Prompts(split).Select(p => (p.Prompt, (SdkText?)p.Fact)), (row, data) => [(data.Prompt(row).Prompt, (SdkText?)null)], p => p.Prompt.ToJsonString());
+        var prompts = Split(split, () => SdkInstructions.Prompts(split).Select(p => (p.Prompt, (SdkText?)p.Fact)), (row, data) => [(data.Prompt(row), (SdkText?)null)], p => p.Prompt.ToJsonString());
         foreach (var (prompt, fact) in Limited(split, prompts))
         {
             var ids = encoder.Prompt(prompt);

@@ -34,7 +34,7 @@ internal sealed class AlignedModel : IDisposable
     {
         var (folder, device) = (config.Model.Path!, Devices.Choose(config.Train.Device));
         var tokenizer = Tokenizer.Load(folder);
-        var (encoder, end) = EncoderOf(folder, tokenizer, config.Model.Template);
+        var (encoder, end) = EncoderOf(folder, tokenizer, config.Model.Template, config.Model.Now);
         CausalLanguageModel model;
         if (isScorer)
         {
@@ -62,16 +62,17 @@ internal sealed class AlignedModel : IDisposable
     /// <param name="folder">The model's.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
     /// <param name="template">A file, or one of Lect's own by name; null: the folder's, else plain.</param>
-    public static (ChatEncoder Encoder, string EndOfText) EncoderOf(string folder, Tokenizer tokenizer, string? template = null)
+    /// <param name="now">The time that the template sees; null: the clock's.</param>
+    public static (ChatEncoder Encoder, string EndOfText) EncoderOf(string folder, Tokenizer tokenizer, string? template = null, DateTime? now = null)
     {
         var tokens = ChatTemplate.SpecialTokensOf(folder);
         if (tokens.GetValueOrDefault("eos_token") is not { } end || tokenizer.IdOf(end) is null)
             end = tokenizer.EndOfText is { } id ? tokenizer.TokenOf(id)! : throw new InvalidDataException($"{folder}: found no token that ends a text in the tokenizer. Expected eos_token in tokenizer_config.json, or <|endoftext|>, </s> or <eos> in the vocabulary.");
         tokens["eos_token"] = end;
         var chat = (template is null ? ChatTemplate.LoadIfThere(folder) ?? new(ChatTemplate.BuiltIn["plain"])
-            : new(ChatTemplate.BuiltIn.GetValueOrDefault(template) ?? (File.Exists(template) ? File.ReadAllText(template) : throw new InvalidDataException($"Found model.template = '{template}'. Expected a file, or one of {string.Join(", ", ChatTemplate.BuiltIn.Keys)}.")))).With(tokens);
+            : new(ChatTemplate.BuiltIn.GetValueOrDefault(template) ?? (File.Exists(template) ? File.ReadAllText(template) : throw new InvalidDataException($"Found model.template = '{template}'. Expected a file, or one of {string.Join(", ", ChatTemplate.BuiltIn.Keys)}.")))).With(tokens, now);
         end = EndOf(chat, tokenizer, end, asked: template is not null);
-        return (new(tokenizer, chat.With(new(tokens) { ["eos_token"] = end }), end), end);
+        return (new(tokenizer, chat.With(new(tokens) { ["eos_token"] = end }, now), end), end);
     }
 
     // What a template ends an answer with: the tokenizer's end, or a token of its own.

@@ -57,5 +57,9 @@ public sealed partial class BagOfWords
     private static partial Regex Word();
 
     /// <summary>1 where it prefers what is preferred, one half where it cannot tell.</summary>
-    public double Right(Comparison c) => Difference(c) is var (only, other) && Sum(only).CompareTo(Sum(other)) is var sign ? (sign + 1) / 2.0 : 0.5;
+    public double Right(Comparison c)
+    {
+        var (only, other) = Difference(c);
+        return (Sum(only).CompareTo(Sum(other)) + 1) / 2.0;
+    }
 }

@@ -13,7 +13,7 @@ public static class Grpo
     /// <inheritdoc cref="Ppo.Run"/>
     public static RunState Run(AlignConfig config, string folder, RewardFunction? reward = null, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
-        config = config.Validate().WithFullPaths();
+        config = config.Validate().HereAndNow();
         TorchNative.Load();
         using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
@@ -21,7 +21,7 @@ public static class Grpo
         using var policy = AlignedModel.Open(config, isScorer: false, note);
         var compares = config.Grpo.Beta > 0 || config.Model.Judge is not null;   // a judge is asked for to see what a divergence buys
         using var reference = compares ? policy.Reference(config) : null;
-        using var sampling = new Sampling(config, policy, reward, config.Grpo.Generations, learned: config.Grpo.Generations, note);
+        using var sampling = new Sampling(config, policy, reward, note);
         config = AlignRun.Resolve(config, policy.Model.Width, sampling.StepsOf);
         run.SaveSettings(config);
         note?.Invoke($"{policy.Describe()}, {config.Grpo.Generations} answers a prompt, loss {config.Grpo.Loss}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");
@@ -57,8 +57,7 @@ public static class Grpo
             var scores = sampling.Penalized(answers, rewards);
             var batch = new AnswerBatch(sampling.Rows, policy.PadId);
             (sampling["logprobs"], sampling["mask"]) = (batch.LogProbs(policy.Model, config.Rollout.Temperature).LogProbs, batch.Mask(device));
-            if (config.Grpo.Beta > 0)
-                using (reference is null ? Lora.Off(policy.Model) : null) sampling["reference"] = batch.LogProbs(reference ?? policy.Model, config.Rollout.Temperature).LogProbs;
+            if (config.Grpo.Beta > 0) sampling["reference"] = batch.ReferenceLogProbs(policy.Model, reference, config.Rollout.Temperature);
             sampling["advantages"] = tensor(GroupLoss.Advantages(scores, config.Grpo.Generations, config.Grpo.ScaleRewards).Select(a => (float)a).ToArray(), device: device);
             var groups = scores.Chunk(config.Grpo.Generations).ToList();
             sampling.Figures.Add("reward", rewards.Average());

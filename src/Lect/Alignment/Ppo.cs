@@ -21,7 +21,7 @@ public static class Ppo
     /// <exception cref="ArithmeticException">The policy has run away from the reference; checkpoints are whole.</exception>
     public static RunState Run(AlignConfig config, string folder, RewardFunction? reward = null, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
-        config = config.Validate().WithFullPaths();
+        config = config.Validate().HereAndNow();
         TorchNative.Load();
         using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
@@ -31,7 +31,7 @@ public static class Ppo
         using nn.Module value = config.Model.Value is { } path ? ModelFolder.LoadScorer(path, policy.PadId, config.Seed, policy.Model.HeadWeight.device, dropout: 0).Model : new ValueHead(policy.Model.Width, policy.Model.HeadWeight.device);
         if (value is CausalLanguageModel own) policy.Fits(own, "model.value");
         using var both = new ActorCritic(policy.Model, value);
-        using var sampling = new Sampling(config, policy, reward, generations: 1, learned: 1, note) { Number = config.Ppo.KlCoef };
+        using var sampling = new Sampling(config, policy, reward, note) { Number = config.Ppo.KlCoef };
         config = AlignRun.Resolve(config, policy.Model.Width, sampling.StepsOf);
         run.SaveSettings(config);
         note?.Invoke($"{policy.Describe()}, values by {(value is ValueHead ? "a head on the policy" : "a model of their own")}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");

@@ -13,14 +13,14 @@ public static class Rejection
     /// <inheritdoc cref="Ppo.Run"/>
     public static RunState Run(AlignConfig config, string folder, RewardFunction? reward = null, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
-        config = config.Validate().WithFullPaths();
+        config = config.Validate().HereAndNow();
         TorchNative.Load();
         using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
         using var policy = AlignedModel.Open(config, isScorer: false, note);
         using var reference = config.Model.Judge is null ? null : policy.Reference(config);
-        using var sampling = new Sampling(config, policy, reward, config.Rejection.Generations, learned: 1, note);
+        using var sampling = new Sampling(config, policy, reward, note);
         config = AlignRun.Resolve(config, policy.Model.Width, sampling.StepsOf);
         run.SaveSettings(config);
         note?.Invoke($"{policy.Describe()}, the best of {config.Rejection.Generations} answers to a prompt, {config.Train.Steps:N0} steps of {config.Train.BatchSize} of them, iterations of {config.Rollout.Batch} answers, {config.Train.Threads} threads");

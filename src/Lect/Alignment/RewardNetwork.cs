@@ -59,7 +59,7 @@ internal abstract class RewardNetwork : IDisposable
 
     /// <summary>Opens a reward model.</summary>
     /// <exception cref="InvalidDataException">It is none.</exception>
-    public static RewardNetwork Load(string folder, Device device, IReadOnlyList<string>? adapters)
+    public static RewardNetwork Load(string folder, Device device, IReadOnlyList<string>? adapters, DateTime? now)
     {
         var config = ModelFolder.ReadConfig(folder);
         var hasScore = ModelFolder.HeadOf(config) == EncoderHead.ForSequenceClassification;
@@ -70,7 +70,7 @@ internal abstract class RewardNetwork : IDisposable
             return new EncoderReward(ModelFolder.LoadEncoder(folder, device), Tokenizer.LoadIfThere(folder));
         }
         var (words, tokenizer) = AlignedModel.WordsOf(folder, adapters);
-        var read = tokenizer is null ? default : AlignedModel.EncoderOf(words, tokenizer);
+        var read = tokenizer is null ? default : AlignedModel.EncoderOf(words, tokenizer, now: now);
         var (model, made) = ModelFolder.LoadScorer(folder, tokenizer is null ? null : tokenizer.Padding ?? tokenizer.IdOf(read.EndOfText), device: device);
         try
         {
@@ -117,7 +117,7 @@ internal sealed class EncoderReward(EncoderModel model, Tokenizer? tokenizer) : 
 
     public override AnswerRow Encode(JsonArray prompt, string answer)
     {
-        var encoded = (tokenizer ?? throw Text.Tokenizer.Missing()).Encode(string.Join('\n', prompt.Select(turn => (string?)turn!["content"])), answer);
+        var encoded = (tokenizer ?? throw Text.Tokenizer.Missing()).Encode(ChatData.TextOf(prompt), answer);
         return new(encoded.Ids, [.. encoded.TypeIds.Select(t => t == 1)]);
     }
 

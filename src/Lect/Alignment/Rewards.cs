@@ -28,10 +28,11 @@ public static class Rewards
     /// <param name="folder">The reward model.</param>
     /// <param name="policy">The policy's tokenizer; null: texts are always tokenized anew.</param>
     /// <param name="note">Told where tokenizers differ.</param>
+    /// <param name="now">The time that its template sees; null: the clock's.</param>
     /// <returns>The function, and what it holds.</returns>
-    public static (RewardFunction Reward, IDisposable Model) FromModel(string folder, Tokenizer? policy = null, Action<string>? note = null)
+    public static (RewardFunction Reward, IDisposable Model) FromModel(string folder, Tokenizer? policy = null, Action<string>? note = null, DateTime? now = null)
     {
-        var scorer = RewardScorer.Load(folder);
+        var scorer = RewardScorer.Load(folder, now: now);
         var same = policy is not null && scorer.Tokenizer is { } own && own.VocabularySize == policy.VocabularySize && Enumerable.Range(0, own.VocabularySize).All(i => own.TokenOf(i) == policy.TokenOf(i));
         if (policy is not null && !same) note?.Invoke($"the tokenizer of {folder} differs from the policy's: it reads the answers as text");
         // Through text always: what it learned from ends as its template ends, not as the policy's ids do.
@@ -104,8 +105,9 @@ public sealed class RewardScorer : IDisposable
     /// <param name="folder">A classifier of one score over a decoder or an encoder, or with adapters what they were trained on.</param>
     /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
     /// <param name="adapters">Folders of LoRA adapters, merged in order.</param>
+    /// <param name="now">The time that its template sees; null: the clock's.</param>
     /// <exception cref="InvalidDataException">It is no reward model.</exception>
-    public static RewardScorer Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null) => new(RewardNetwork.Load(folder, Devices.Choose(device), adapters));
+    public static RewardScorer Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null, DateTime? now = null) => new(RewardNetwork.Load(folder, Devices.Choose(device), adapters, now));
 
     /// <summary>A prompt with its answer as tokens.</summary>
     public AnswerRow Encode(JsonArray prompt, string response) => model.Encode(prompt, response);

@@ -42,9 +42,7 @@ internal sealed record Rollout(Tensor LogProbs, Tensor Reference, Tensor Values,
         var (labels, mask) = (batch.Labels(device), batch.Mask(device));
         var hidden = batch.Hidden(policy);
         var (logProbs, entropy) = TokenLogProbs.Of(policy, hidden, labels, temperature, wantsEntropy: true);
-        Tensor others;
-        using (reference is null ? Lora.Off(policy) : null) others = TokenLogProbs.Of(reference ?? policy, batch.Hidden(reference ?? policy), labels, temperature).LogProbs_BT;
-        return new(logProbs, others, ValuesOf(value, hidden, batch) * mask, entropy!, mask);
+        return new(logProbs, batch.ReferenceLogProbs(policy, reference, temperature), ValuesOf(value, hidden, batch) * mask, entropy!, mask);
     }
 
     // A head reads the policy's activations; a model of its own has others, read at every token.

@@ -36,12 +36,10 @@ internal sealed class Sampling : IDisposable
     /// <param name="config">The run.</param>
     /// <param name="policy">Who answers.</param>
     /// <param name="given">Who judges; null: as the run file says.</param>
-    /// <param name="generations">Answers of a prompt.</param>
-    /// <param name="learned">How many of them are learned from.</param>
     /// <param name="note">Told what is left out, and where tokenizers differ.</param>
-    public Sampling(AlignConfig config, AlignedModel policy, RewardFunction? given, int generations, int learned, Action<string>? note)
+    public Sampling(AlignConfig config, AlignedModel policy, RewardFunction? given, Action<string>? note)
     {
-        (this.config, this.policy, this.generations, this.learned) = (config, policy, generations, learned);
+        (this.config, this.policy, (generations, learned)) = (config, policy, config.Group);
         var data = new AlignData(config.Data, (int)Math.Min(config.Train.MaxLength ?? int.MaxValue, policy.Model.ContextLength), note);
         prompts = new(() => data.Prompts(CorpusSplit.Train, policy.Encoder, config.Rollout.MaxNewTokens), r => r.Ids.Length, config.Rollout.Batch / generations, config.Seed, Window);
         try
@@ -75,7 +73,7 @@ internal sealed class Sampling : IDisposable
     }
 
     /// <summary>Steps of some passes over the prompts.</summary>
-    public long StepsOf(double epochs) => prompts.StepsOf(epochs) * config.Rollout.Epochs * (config.Rollout.Batch / generations * learned / config.Train.BatchSize);
+    public long StepsOf(double epochs) => prompts.StepsOf(epochs, count => config.Rollout.Epochs * (long)Math.Ceiling(count * learned / (double)config.Train.BatchSize));
 
     /// <summary>The answers of the next step; begins a new iteration where the last one's are used up.</summary>
     /// <param name="learn">Told the answers with their rewards; computes what will be learned from them, and says from which.</param>
@@ -158,8 +156,7 @@ internal sealed class Sampling : IDisposable
     public double Divergence(AnswerBatch batch, CausalLanguageModel? reference)
     {
         var own = batch.LogProbs(policy.Model, config.Rollout.Temperature).LogProbs;
-        using (reference is null ? Lora.Off(policy.Model) : null)
-            return ((own - batch.LogProbs(reference ?? policy.Model, config.Rollout.Temperature).LogProbs) * batch.Mask(policy.Model.HeadWeight.device)).sum(1).mean().item<float>();
+        return ((own - batch.ReferenceLogProbs(policy.Model, reference, config.Rollout.Temperature)) * batch.Mask(policy.Model.HeadWeight.device)).sum(1).mean().item<float>();
     }
 
     // Where rewards come from: a program, models, or the rule that knows the SDK's facts.
@@ -181,7 +178,7 @@ internal sealed class Sampling : IDisposable
         var models = new List<RewardFunction>();
         foreach (var folder in folders)
         {
-            var (one, model) = Rewards.FromModel(folder, policy.Tokenizer, note);
+            var (one, model) = Rewards.FromModel(folder, policy.Tokenizer, note, config.Model.Now);
             held.Add(model);
             models.Add(one);
         }

@@ -13,7 +13,7 @@ public static class Sft
     /// <inheritdoc cref="PretrainGpt.Run"/>
     public static RunState Run(AlignConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
-        config = config.Validate().WithFullPaths();
+        config = config.Validate().HereAndNow();
         TorchNative.Load();
         using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);

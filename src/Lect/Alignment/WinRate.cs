@@ -47,8 +47,8 @@ public sealed record WinRate(double Rate, (double Low, double High) Interval, in
     public static WinRate Of(string model, string? adapter, string against, WinRateOptions options, Action<string>? note = null)
     {
         if (options.Limit < 1 || options.MaxNewTokens < 1 || options.Temperature < 0) throw new InvalidDataException($"Found --limit {options.Limit}, --max-new-tokens {options.MaxNewTokens}, --temperature {options.Temperature}. Expected 1 or more, and 0 or more.");
-        if (File.Exists(options.Judge)) return OfVotes(options.Judge, NameOf(model), NameOf(against));
-        var prompts = (options.File is { } file ? Rows.Read(file).Select(r => (new ChatData(file).Prompt(r).Prompt, (SdkText?)null)) : SdkInstructions.Prompts(CorpusSplit.Test).Where((_, i) => i % 7 == 0).Select(p => (p.Prompt, (SdkText?)p.Fact))).Take(options.Limit).ToList();
+        if (File.Exists(options.Judge)) return OfVotes(options.Judge, ModelFolder.NameOf(model), ModelFolder.NameOf(against));
+        var prompts = (options.File is { } file ? Rows.Read(file).Select(r => (new ChatData(file).Prompt(r), (SdkText?)null)) : SdkInstructions.Prompts(CorpusSplit.Test).Where((_, i) => i % 7 == 0).Select(p => (p.Prompt, (SdkText?)p.Fact))).Take(options.Limit).ToList();
         if (prompts.Count == 0) throw new InvalidDataException($"Found no prompts in {options.File}. Expected at least one.");
         if (options.Judge == "facts" && options.File is not null) throw new InvalidDataException("Found --judge facts with --file. Expected a reward model's folder: the rule knows the SDK's documentation alone.");
         note?.Invoke($"{prompts.Count} prompts, answered by {model} and {against}");
@@ -56,8 +56,6 @@ public sealed record WinRate(double Rate, (double Low, double High) Interval, in
         var (judge, held) = options.Judge == "facts" ? (a => [.. a.Select(Rewards.NamesFacts)], null) : Rewards.FromModel(options.Judge);
         using (held) return Compare(first, judge(first), second, judge(second));
     }
-
-    private static string NameOf(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
 
     // What people said of the two; nobody needs to answer anew.
     private static WinRate OfVotes(string file, string model, string against)

@@ -79,6 +79,15 @@ internal sealed class AnswerBatch
     /// <summary>Log-probabilities of the scored tokens and, where asked for, entropies, [B, T] at the places that predict them; owned by the current scope.</summary>
     public (Tensor LogProbs, Tensor? Entropy) LogProbs(CausalLanguageModel model, double temperature = 1, bool wantsEntropy = false) => TokenLogProbs.Of(model, Hidden(model), Labels(model.HeadWeight.device), temperature, wantsEntropy);
 
+    /// <summary>Log-probabilities of the scored tokens by what a policy is compared with, [B, T]; owned by the current scope.</summary>
+    /// <param name="policy">The policy.</param>
+    /// <param name="reference">Null: the policy without its adapters.</param>
+    /// <param name="temperature">Of sampling.</param>
+    public Tensor ReferenceLogProbs(CausalLanguageModel policy, CausalLanguageModel? reference, double temperature)
+    {
+        using (reference is null ? Lora.Off(policy) : null) return LogProbs(reference ?? policy, temperature).LogProbs;
+    }
+
     /// <summary>The score at each row's last token, [B, labels]; owned by the current scope. Hugging Face reads it at the last token that is not the padding's id: where that is an answer's last, one before.</summary>
     public Tensor Scores(CausalLanguageModel model, int? padId)
     {

@@ -18,10 +18,13 @@ internal sealed class StreamedBatches<T>(Func<IEnumerable<T>> items, Func<T, int
     private long next, epoch, number;
 
     /// <summary>Steps of some epochs: one pass is read to count.</summary>
-    public long StepsOf(double epochs)
+    public long StepsOf(double epochs) => StepsOf(epochs, _ => 1);
+
+    /// <summary>The same where a batch of so many examples takes more steps than one.</summary>
+    public long StepsOf(double epochs, Func<int, long> steps)
     {
         long count = 0;
-        foreach (var chunk in items().Chunk(window)) count += (chunk.Length + size - 1) / size;
+        foreach (var chunk in items().Chunk(window)) count += chunk.Length / size * steps(size) + (chunk.Length % size is > 0 and var rest ? steps(rest) : 0);
         return Math.Max(1, (long)Math.Ceiling(epochs * count));
     }
 

@@ -124,6 +124,7 @@ public static class AttentionMap
     /// <summary>One page that needs nothing else: all heads, one of them large as a matrix or as lines between words. Weights are kept to 1/65535.</summary>
     public static string Page(string title, IReadOnlyList<AttentionView> views)
     {
+        if (title.Length > 80) title = title[..80] + "…";
         var data = new JsonObject { ["title"] = title, ["views"] = new JsonArray([.. views.Select(View)]) };
         return HtmlPage.Fill("attention", title, data);
     }

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using Lect.Models;
+using Lect.Text;
 using Microsoft.Extensions.AI;
 
 namespace Lect;
@@ -15,7 +16,7 @@ public sealed class LectChatClient(ModelHost host, string name) : IChatClient
 
     /// <summary>Opens a model folder.</summary>
     /// <inheritdoc cref="LanguageModel.Load"/>
-    public static LectChatClient Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null) => new(new(LanguageModel.Load(folder, device, adapters: adapters)), Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))));
+    public static LectChatClient Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null) => new(new(LanguageModel.Load(folder, device, adapters: adapters)), ModelFolder.NameOf(folder));
 
     /// <inheritdoc/>
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, Microsoft.Extensions.AI.ChatOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -46,11 +47,11 @@ public sealed class LectChatClient(ModelHost host, string name) : IChatClient
     private static JsonArray Turns(IEnumerable<ChatMessage> messages, string? instructions)
     {
         var turns = new JsonArray();
-        if (!string.IsNullOrEmpty(instructions)) turns.Add(new JsonObject { ["role"] = "system", ["content"] = instructions });
+        if (!string.IsNullOrEmpty(instructions)) turns.Add(ChatData.Message("system", instructions));
         foreach (var message in messages)
         {
             if (message.Contents.FirstOrDefault(c => c is not TextContent) is { } other) throw new NotSupportedException($"Found {other.GetType().Name} in a message. Expected text.");
-            turns.Add(new JsonObject { ["role"] = message.Role.Value, ["content"] = message.Text });
+            turns.Add(ChatData.Message(message.Role.Value, message.Text));
         }
         return turns.Count > 0 ? turns : throw new ArgumentException("Found no messages. Expected at least one.", nameof(messages));
     }
@@ -72,7 +73,7 @@ public sealed class LectEmbeddingGenerator(TextEmbedder embedder, string name) :
 
     /// <summary>Opens a model folder.</summary>
     /// <inheritdoc cref="TextEmbedder.Load"/>
-    public static LectEmbeddingGenerator Load(string folder, string device = "auto") => new(TextEmbedder.Load(folder, device), Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))));
+    public static LectEmbeddingGenerator Load(string folder, string device = "auto") => new(TextEmbedder.Load(folder, device), ModelFolder.NameOf(folder));
 
     /// <inheritdoc/>
     public async Task<GeneratedEmbeddings<Embedding<float>>> GenerateAsync(IEnumerable<string> values, EmbeddingGenerationOptions? options = null, CancellationToken cancellationToken = default)

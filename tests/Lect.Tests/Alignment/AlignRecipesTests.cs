@@ -101,6 +101,32 @@ public sealed class AlignRecipesTests : IDisposable
     }
 
     [Fact]
+    public void Templates_that_name_the_day_name_the_day_on_which_the_run_began()
+    {
+        File.WriteAllText(At("dated.jinja"), "{{ strftime_now('%d %b %Y') }}: {% for m in messages %}### {{ m.role }}: {{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}### assistant: {% endif %}");
+        var config = Config("sft", Instructions(), 6);
+        AlignConfig On(string? day) => config with { Model = config.Model with { Template = At("dated.jinja"), Date = day } };
+        Run(On("2020-01-02"), At("whole"));
+        Run(On("2021-11-30"), At("other"));
+        using var stop = new CancellationTokenSource();
+        Assert.ThrowsAny<OperationCanceledException>(() => Run(On("2020-01-02"), At("cut"), e => { if (e.Step == 3) stop.Cancel(); }, stop.Token));
+        Run(RunFolder.SettingsOf<AlignConfig>(At("cut"), []), At("cut"));   // today
+        Assert.Equal(Hash(At("whole")), Hash(At("cut")));
+        Assert.NotEqual(Hash(At("whole")), Hash(At("other")));
+        Assert.Equal(DateTime.Now.Year, DateTime.Parse(On(null).HereAndNow().Model.Date!, System.Globalization.CultureInfo.InvariantCulture).Year);
+        Assert.Contains("model.date", Assert.Throws<InvalidDataException>(() => On("yesterday").Validate()).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_pass_over_prompts_counts_the_steps_of_its_short_last_iteration()
+    {
+        var prompts = Write("ten.jsonl", Enumerable.Range(0, 10).Select(i => new JsonObject { ["prompt"] = $"what is a {s_things[i % 8]}?" }.ToJsonString()));
+        var config = Config("ppo", prompts, 0);
+        Run(config with { Data = new() { Path = prompts, ValidationPath = prompts }, Rollout = config.Rollout with { Batch = 8 }, Train = config.Train with { Steps = null, Epochs = 1, BatchSize = 4 } }, At("run"));
+        Assert.Equal(2 * (8 / 4) + 2 * 1, RunFolder.SettingsOf<AlignConfig>(At("run"), []).Train.Steps);   // eight answers, then two, twice each
+    }
+
+    [Fact]
     public void Instructions_are_learned_and_the_folder_talks()
     {
         foreach (var packing in (bool[])[false, true])

@@ -43,7 +43,7 @@ public sealed class ChatDataTests
         var data = new ChatData("x.jsonl");
         Comparison One(string row) => Assert.Single(data.Comparisons(Row(row)));
         var plain = One("""{"prompt": "q", "chosen": "a", "rejected": "b", "margin": 0.5, "kind": "k"}""");
-        Assert.Equal(("q", "a", "b", true, 0.5, "k"), (plain.PromptText, plain.Chosen, plain.Rejected, plain.IsPlain, plain.Margin, plain.Kind));
+        Assert.Equal(("q", "a", "b", 0.5, "k"), (plain.PromptText, plain.Chosen, plain.Rejected, plain.Margin, plain.Kind));
         var turns = One("""{"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}], "tie": true}""");
         Assert.Equal(("user: q", "a", "b", true), (Turns(turns.Prompt), turns.Chosen, turns.Rejected, turns.IsTie));
         var dialogue = One("""{"chosen": "\n\nHuman: q\n\nAssistant: more?\n\nHuman: yes\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: more?\n\nHuman: yes\n\nAssistant: b"}""");
