@@ -21,11 +21,10 @@ internal static class PreferenceCommands
             var (path, most) = (parsed.GetValue(file), parsed.GetValue(limit));
             if (most < 0) throw new InvalidDataException($"Found --limit {most}. Expected 0 (all) or more.");
             var all = path is null ? SdkInstructions.Comparisons(CorpusSplit.Test, most > 0 ? most : 2_000) : Read(path);
-            all = [.. most > 0 ? all.Take(most) : all];   // read once for both
-            var found = scorer.Evaluate(all, told => Console.Error.WriteLine("lect: " + told));
             var words = parsed.GetValue(baseline) switch { null => null, "sdk" => BagOfWords.Learn(SdkInstructions.Comparisons(CorpusSplit.Train, 20_000).ToList()), var learned => BagOfWords.Learn(Read(learned).ToList()) };
-            List<(string, JsonNode)> beside = words is null ? [] : [("bag_of_words", all.Where(c => !c.IsTie && c.Chosen != c.Rejected).Average(words.Right))];
-            Screen.Figures(parsed.GetValue(json), [("accuracy", found.Accuracy), ("low", found.Interval.Low), ("high", found.Interval.High), ("margin", found.Margin), ("loss", found.Loss), ("calibration_error", found.Calibration), ("longer_answer", found.LongerAnswer), .. beside, ("accuracy_where_longer", Number(found.ByLength.Longer)), ("accuracy_where_shorter", Number(found.ByLength.Shorter)), ("pairs", found.Count), .. found.ByKind.Select(k => ($"accuracy/{k.Kind}", (JsonNode)k.Accuracy))]);
+            var found = scorer.Evaluate(most > 0 ? all.Take(most) : all, told => Console.Error.WriteLine("lect: " + told), words);
+            List<(string, JsonNode)> beside = found.Words is { } bag ? [("bag_of_words", bag.Accuracy), ("ahead_of_bag_of_words", bag.Ahead), ("standard_error", bag.StandardError)] : [];
+            Screen.Figures(parsed.GetValue(json), [("accuracy", found.Accuracy), ("low", found.Interval.Low), ("high", found.Interval.High), ("margin", found.Margin), ("loss", found.Loss), ("calibration_error", found.Calibration), ("longer_answer", found.LongerAnswer), .. beside, ("accuracy_where_longer", Number(found.ByLength.Longer)), ("accuracy_where_shorter", Number(found.ByLength.Shorter)), ("pairs", found.Count), .. found.ByKind.Select(k => ($"accuracy/{k.Kind}", (JsonNode)k.Accuracy)), .. (found.Words?.ByKind ?? []).Select(k => ($"bag_of_words/{k.Kind}", (JsonNode)k.Accuracy))]);
             return 0;
         });
         return command;

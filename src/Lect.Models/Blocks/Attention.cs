@@ -32,12 +32,15 @@ internal static class Attention
     /// <returns>[B, H, T, d of values] in q's dtype.</returns>
     public static Tensor ScaledDotProduct(Tensor q, Tensor k, Tensor v, Tensor? mask, double scale, double dropout = 0, Action<Tensor>? watch = null, long? window = null)
     {
-        var (b, h, t, d, groups, s) = (q.shape[0], q.shape[1], q.shape[2], q.shape[3], k.shape[1], k.shape[2]);
+        var (ofQ, ofK) = (q.shape, k.shape);
+        var (b, h, t, d, groups, s) = (ofQ[0], ofQ[1], ofQ[2], ofQ[3], ofK[1], ofK[2]);
         if (mask is not null && mask.shape[^1] > s) mask = mask.narrow(-1, mask.shape[^1] - s, s);
+        var isOwn = watch is null && Simd.Takes(q) && (mask is null || (mask.dtype == ScalarType.Bool && mask.shape.SequenceEqual([b, 1, 1, s])));
+        if (isOwn && t == 1 && dropout == 0 && !is_grad_enabled()) return OfOneToken(q, k, v, (float)scale, mask, window ?? s);
         // The queries of a group's heads behind each other, so that its keys are read as they are.
         if (groups < h) q = q.reshape(b, groups, h / groups * t, d);
-        if (watch is null && Simd.Takes(q) && (mask is null || (mask.dtype == ScalarType.Bool && mask.shape.SequenceEqual([b, 1, 1, s]))))
-            return Fused.apply(q, k, v, (float)scale, mask!, dropout, dropout > 0 ? Dropout.NextKey() : 0L, t, window ?? s).view(b, h, t, v.shape[3]);
+        if (isOwn)
+            return Fused.Run(q, k, v, (float)scale, mask!, dropout, dropout > 0 ? Dropout.NextKey() : 0L, t, window ?? s).view(b, h, t, v.shape[3]);
         var score_BHTS = q.matmul(k.transpose(-2, -1)).to(ScalarType.Float32).view(b, h, t, s) * scale;
         mask ??= Masks.Causal(t, s, q.device, window);
         score_BHTS = mask.dtype == ScalarType.Bool ? score_BHTS.masked_fill(mask.logical_not(), float.MinValue) : score_BHTS + mask;
@@ -54,7 +57,7 @@ internal static class Attention
     public static Tensor Merge(Tensor y_BHTd) => y_BHTd.transpose(1, 2).reshape(y_BHTd.shape[0], y_BHTd.shape[2], y_BHTd.shape[1] * y_BHTd.shape[3]);
 
     /// <summary>Attention, causal or to the keys of a mask [B, 1, 1, S], with its own softmax and dropout: in place, and the probabilities are kept for the backward pass.</summary>
-    private sealed unsafe class Fused : autograd.SingleTensorFunction<Fused>
+    private sealed unsafe class Fused : KernelFunction<Fused>
     {
         public override string Name => "FusedAttention";
 
@@ -67,11 +70,11 @@ internal static class Attention
             var (dropout, key) = ((double)vars[5], (long)vars[6]);
             var kept = dropout > 0 ? Dropout.Mask(p, dropout, key) : p;
             ctx.Save(dropout > 0 ? [q, k, v, p, kept] : [q, k, v, p]);
-            ctx.save_data("scale", scale);
-            ctx.save_data("queries", t);
-            ctx.save_data("window", mask is null ? window : 0);
-            ctx.save_data("dropout", dropout);
-            ctx.save_data("key", key);
+            ctx.Keep("scale", scale);
+            ctx.Keep("queries", t);
+            ctx.Keep("window", mask is null ? window : 0);
+            ctx.Keep("dropout", dropout);
+            ctx.Keep("key", key);
             return kept.matmul(v).MoveToOuterDisposeScope();
         }
 
@@ -90,8 +93,59 @@ internal static class Attention
         }
     }
 
+    // A step of decoding: one query a head, [B, H, 1, d], reads keys and values where they are.
+    private static unsafe Tensor OfOneToken(Tensor q, Tensor k, Tensor v, float scale, Tensor? mask, long window)
+    {
+        using var scope = NewDisposeScope();
+        (q, k, v, mask) = (q.contiguous(), Dense(k), Dense(v), mask?.contiguous());
+        var (ofQ, ofK, dv) = (q.shape, k.shape, v.shape[3]);
+        var (b, h, d, groups, s) = (ofQ[0], ofQ[1], ofQ[3], ofK[1], ofK[2]);
+        var (shared, y) = (h / groups, empty([b, h, 1, dv], dtype: q.dtype));
+        nint pq = (nint)Simd.Pointer(q), py = (nint)Simd.Pointer(y), pk = First(k), pv = First(v), pm = mask is null ? 0 : (nint)Simd.Pointer(mask);
+        var (rowOfK, headOfK, rowOfV, headOfV) = (k.stride(0), k.stride(1), v.stride(0), v.stride(1));
+        void Run<T>() where T : struct, IElement => Cores.For(b * h, Math.Max(1, (1 << 16) / (s * d)), (from, to) =>
+        {
+            var (query, sum, scores) = (new float[Up(d)], new float[Up(dv)], new float[s]);
+            for (var row = from; row < to; row++)
+            {
+                var (of, group) = (row / h, row / shared % groups);
+                OfOneQuery<T>((byte*)pq + row * d * T.Size, (byte*)pk + (of * rowOfK + group * headOfK) * T.Size, (byte*)pv + (of * rowOfV + group * headOfV) * T.Size, pm == 0 ? null : (byte*)pm + of * s, pm == 0 ? Math.Max(0, s - window) : 0, (byte*)py + row * dv * T.Size, d, dv, scale, query, sum, scores);
+            }
+        });
+        if (q.dtype == ScalarType.Float32) Run<Single32>(); else Run<Brain16>();
+        return y.MoveToOuterDisposeScope();
+
+        static long Up(long n) => (n + Simd.Width - 1) / Simd.Width * Simd.Width;
+        static nint First(Tensor x) { using var one = x.as_strided([1], [1], x.storage_offset()); return (nint)Simd.Pointer(one); }
+    }
+
+    // softmax(scale * q K) V over keys from the first that may be seen.
+    private static unsafe void OfOneQuery<T>(void* q, byte* k, byte* v, byte* mayAttend, long first, void* y, long d, long dv, float scale, Span<float> query, Span<float> sum, Span<float> scores) where T : struct, IElement
+    {
+        for (var i = 0; i < d; i++) query[i] = T.Get(q, i) * scale;
+        sum.Clear();
+        fixed (float* pq = query, ps = sum)
+        {
+            var max = float.NegativeInfinity;
+            for (var j = first; j < scores.Length; j++)
+            {
+                if (mayAttend != null && mayAttend[j] == 0) { scores[(int)j] = float.NegativeInfinity; continue; }
+                max = MathF.Max(max, scores[(int)j] = Simd.Dot<T>(pq, k + j * d * T.Size, d));
+            }
+            var total = 0f;
+            for (var j = first; j < scores.Length; j++)
+            {
+                var weight = float.IsNegativeInfinity(max) ? 1 : float.IsNegativeInfinity(scores[(int)j]) ? 0 : MathF.Exp(scores[(int)j] - max);   // nothing may be attended: alike everywhere
+                if (weight == 0) continue;
+                total += weight;
+                Simd.AddScaled<T>(ps, v + j * dv * T.Size, weight, dv);
+            }
+            for (var i = 0; i < dv; i++) T.Set(y, i, sum[i] / total);
+        }
+    }
+
     // What a product reads as it is: the rows of a head behind each other, as a cache with room has them too. Other layouts would be copied by each product anew.
-    private static Tensor Dense(Tensor x) => x.stride(3) == 1 && x.stride(2) == x.shape[3] && x.stride(0) == x.stride(1) * x.shape[1] ? x.alias() : x.contiguous();
+    private static Tensor Dense(Tensor x) => x.stride() is [var row, var head, var token, 1] && x.shape is [_, var heads, _, var d] && token == d && row == head * heads ? x.alias() : x.contiguous();
 
     // In place: row t of the T x S scores becomes softmax(scale * scores) over its first S - T + t + 1 columns (of these the last of the window), or those of the mask; 0 elsewhere.
     private static unsafe void Softmax<T>(Tensor p, long t, float scale, Tensor? mask, long window) where T : struct, IElement

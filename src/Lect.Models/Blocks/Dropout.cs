@@ -28,20 +28,20 @@ internal static unsafe class Dropout
     {
         if (probability == 0) return x;
         var key = NextKey();
-        return Simd.Takes(x) ? Function.apply(x, probability, key) : nn.functional.dropout(x, probability, training: true);
+        return Simd.Takes(x) ? Function.Run(x, probability, key) : nn.functional.dropout(x, probability, training: true);
     }
 
     /// <summary>Key of the next call on this thread.</summary>
     public static long NextKey() => Seeds.For(t_stream.Key, "dropout", ++t_stream.Calls);
 
-    private sealed class Function : autograd.SingleTensorFunction<Function>
+    private sealed class Function : KernelFunction<Function>
     {
         public override string Name => "Dropout";
 
         public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
         {
-            ctx.save_data("probability", vars[1]);
-            ctx.save_data("key", vars[2]);
+            ctx.Keep("probability", vars[1]);
+            ctx.Keep("key", vars[2]);
             return Mask((Tensor)vars[0], (double)vars[1], (long)vars[2]);
         }
 

@@ -4,13 +4,13 @@ using static TorchSharp.torch;
 namespace Lect.Models;
 
 /// <summary>Rows of an embedding matrix. The backward pass touches the rows that were looked up, not the whole matrix.</summary>
-internal sealed class EmbeddingLookup : autograd.SingleTensorFunction<EmbeddingLookup>
+internal sealed class EmbeddingLookup : KernelFunction<EmbeddingLookup>
 {
     /// <param name="weight_VC">[V, C].</param>
     /// <param name="ids">int64, any shape.</param>
     /// <param name="padId">An id whose row learns nothing from being looked up (PyTorch's padding_idx); -1: none.</param>
     /// <returns>[…ids, C].</returns>
-    public static Tensor Of(Tensor weight_VC, Tensor ids, int padId = -1) => apply(weight_VC, ids, padId);
+    public static Tensor Of(Tensor weight_VC, Tensor ids, int padId = -1) => Run(weight_VC, ids, padId);
 
     public override string Name => "EmbeddingLookup";
 
@@ -21,7 +21,7 @@ internal sealed class EmbeddingLookup : autograd.SingleTensorFunction<EmbeddingL
         var flat = ids.reshape(-1);
         var rows = weight.index_select(0, flat).view([.. ids.shape, weight.shape[1]]);
         ctx.Save([flat], weight);
-        ctx.save_data("pad", (int)vars[2]);
+        ctx.Keep("pad", (int)vars[2]);
         return rows.MoveToOuterDisposeScope();
     }
 

@@ -20,16 +20,16 @@ internal static unsafe class Gelu
 {
     private const float A = 1.5957691216f, B = 0.0713548162726f;   // 2u = x (A + B x^2), A = 2 sqrt(2/pi), B = A * 0.044715
 
-    public static Tensor Tanh(Tensor x) => Simd.Takes(x) ? Function.apply(x) : x.gelu(TorchSharp.Modules.GELU.Approximate.tanh);
+    public static Tensor Tanh(Tensor x) => Simd.Takes(x) ? Function.Run(x) : x.gelu(TorchSharp.Modules.GELU.Approximate.tanh);
 
-    private sealed class Function : autograd.SingleTensorFunction<Function>
+    private sealed class Function : KernelFunction<Function>
     {
         public override string Name => "GeluTanh";
 
         public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
         {
             var x = ((Tensor)vars[0]).contiguous();
-            ctx.save_for_backward([x]);
+            ctx?.save_for_backward([x]);
             var y = empty_like(x);
             if (x.dtype == ScalarType.Float32) Forward<Single32>(x, y); else Forward<Brain16>(x, y);
             return y;

@@ -26,10 +26,10 @@ internal static unsafe class LinearCrossEntropy
     /// <param name="smoothing">e.</param>
     /// <returns>A scalar, fp32.</returns>
     public static Tensor Apply(Tensor h_NC, Tensor weight_VC, Tensor labels_N, double scale, ComputeType compute, Tensor? bias_V = null, double smoothing = 0) => Simd.Takes(h_NC)
-        ? Function.apply(h_NC, weight_VC, labels_N, scale, compute, is_grad_enabled(), bias_V!, smoothing)
+        ? Function.Run(h_NC, weight_VC, labels_N, scale, compute, bias_V!, smoothing)
         : nn.functional.cross_entropy(Projection.OutIn(h_NC, weight_VC, bias_V, compute).to(ScalarType.Float32), labels_N, ignore_index: Ignored, reduction: nn.Reduction.Sum, label_smoothing: smoothing) * scale;
 
-    private sealed class Function : autograd.SingleTensorFunction<Function>
+    private sealed class Function : KernelFunction<Function>
     {
         public override string Name => "LinearCrossEntropy";
 
@@ -38,9 +38,8 @@ internal static unsafe class LinearCrossEntropy
             using var scope = NewDisposeScope();
             var type = (ComputeType)vars[4] == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
             Tensor source = (Tensor)vars[0], h = source.to(type).contiguous(), w = ((Tensor)vars[1]).to(type), labels = ((Tensor)vars[2]).contiguous();
-            var (scale, bias, smoothing) = ((double)vars[3], (Tensor?)vars[6], (float)(double)vars[7]);
+            var (scale, bias, smoothing) = ((double)vars[3], (Tensor?)vars[5], (float)(double)vars[6]);
             long n = h.shape[0], v = w.shape[0], chunk = Math.Clamp(ChunkBytes / (v * h.element_size()), 1, n);
-            var wantsGradients = (bool)vars[5];
             var dh = empty_like(h);
             Tensor? dw = ((Tensor)vars[1]).requires_grad ? null : empty(0), db = null;   // under an adapter the output layer is frozen
             double loss = 0;
@@ -52,7 +51,7 @@ internal static unsafe class LinearCrossEntropy
                 var logits = part.mm(w.t());
                 if (bias is not null) logits.add_(bias);
                 loss += type == ScalarType.Float32 ? Gradient<Single32>(logits, labels.narrow(0, at, rows), (float)scale, smoothing) : Gradient<Brain16>(logits, labels.narrow(0, at, rows), (float)scale, smoothing);
-                if (!wantsGradients) continue;
+                if (ctx is null) continue;
                 dh.narrow(0, at, rows).copy_(logits.mm(w));
                 if (dw is null) dw = Product().MoveToOuterDisposeScope();
                 else if (dw.numel() > 0) dw.add_(Product());
@@ -63,7 +62,7 @@ internal static unsafe class LinearCrossEntropy
 
                 Tensor Product() => logits.t().mm(part).to(ScalarType.Float32);
             }
-            if (wantsGradients) ctx.Save(bias is null ? [dh.to(source.dtype), dw!] : [dh.to(source.dtype), dw!, db!], bias is null ? [(Tensor)vars[1]] : [(Tensor)vars[1], bias]);
+            ctx.Save(bias is null ? [dh.to(source.dtype), dw!] : [dh.to(source.dtype), dw!, db!], bias is null ? [(Tensor)vars[1]] : [(Tensor)vars[1], bias]);
             return tensor((float)(loss * scale)).MoveToOuterDisposeScope();
         }
 
@@ -75,7 +74,7 @@ internal static unsafe class LinearCrossEntropy
             Tensor Scaled(Tensor gradient) => g == 1 ? gradient : gradient * g;
             var made = saved.Count / 2 + 1;   // dh, dw and perhaps db, then the weight and perhaps the bias
             var dh = g == 1 ? saved[0] : (saved[0] * g).MoveToOuterDisposeScope();
-            return [dh, Saving.Deliver(saved[made], () => Scaled(saved[1])), null!, null!, null!, null!, saved.Count > 3 ? Saving.Deliver(saved[made + 1], () => Scaled(saved[2])) : null!, null!];
+            return [dh, Saving.Deliver(saved[made], () => Scaled(saved[1])), null!, null!, null!, saved.Count > 3 ? Saving.Deliver(saved[made + 1], () => Scaled(saved[2])) : null!, null!];
         }
     }
 

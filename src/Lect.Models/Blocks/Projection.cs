@@ -22,15 +22,18 @@ internal static class Projection
     /// <param name="bias">[out] or null.</param>
     /// <param name="compute">Precision; a bf16 x asks for bf16.</param>
     public static Tensor InOut(Tensor x, Tensor weight, Tensor? bias, ComputeType compute) =>
-        compute == ComputeType.BFloat16 ? Bf16.apply(x, weight, bias!, false)
+        compute == ComputeType.BFloat16 ? Bf16.Run(x, weight, bias!, false)
+        : FewRows.Takes(x, weight, weight.shape[0]) ? FewRows.InOut(x, weight, bias)
         : bias is null ? x.matmul(weight)
         : addmm(bias, x.reshape(-1, weight.shape[0]), weight, 1, 1).view([.. x.shape[..^1], weight.shape[1]]);
 
     /// <summary>W is [out, in], as a Linear layer keeps it: y = x Wᵀ + b.</summary>
     public static Tensor OutIn(Tensor x, Tensor weight, Tensor? bias, ComputeType compute) =>
-        compute == ComputeType.BFloat16 ? Bf16.apply(x, weight, bias!, true) : nn.functional.linear(x, weight, bias!);
+        compute == ComputeType.BFloat16 ? Bf16.Run(x, weight, bias!, true)
+        : FewRows.Takes(x, weight, weight.shape[1]) ? FewRows.OutIn(x, weight, bias)
+        : nn.functional.linear(x, weight, bias!);
 
-    private sealed class Bf16 : autograd.SingleTensorFunction<Bf16>
+    private sealed class Bf16 : KernelFunction<Bf16>
     {
         public override string Name => "ProjectionBf16";
 
@@ -42,9 +45,9 @@ internal static class Projection
             var w = weight.to(ScalarType.BFloat16);
             var w_IO = transposed ? w.t() : w;
             ctx.Save([x_NI, w], bias is null ? [weight] : [weight, bias]);
-            ctx.save_data("x", x.shape);
-            ctx.save_data("float", x.dtype == ScalarType.Float32);
-            ctx.save_data("transposed", transposed);
+            ctx.Keep("x", x.shape);
+            ctx.Keep("float", x.dtype == ScalarType.Float32);
+            ctx.Keep("transposed", transposed);
             var y = x_NI.mm(w_IO);
             if (bias is not null) y.add_(bias.to(ScalarType.BFloat16));   // of one type: half the time; addmm with a bias costs half as much again for some shapes
             return y.view([.. x.shape[..^1], w_IO.shape[1]]).MoveToOuterDisposeScope();

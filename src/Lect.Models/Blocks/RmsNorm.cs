@@ -27,7 +27,7 @@ internal sealed unsafe class RmsNorm : nn.Module
     /// <summary>The formula, with the result in a type asked for.</summary>
     public static Tensor Of(Tensor x, Tensor weight, double eps, ScalarType type)
     {
-        return Simd.Takes(x) && type is ScalarType.Float32 or ScalarType.BFloat16 ? Function.apply(x, weight, (float)eps, type) : Plain(x, weight, eps, type);
+        return Simd.Takes(x) && type is ScalarType.Float32 or ScalarType.BFloat16 ? Function.Run(x, weight, (float)eps, type) : Plain(x, weight, eps, type);
     }
 
     /// <summary>The same by libtorch's operations.</summary>
@@ -37,7 +37,7 @@ internal sealed unsafe class RmsNorm : nn.Module
         return (weight * (wide * (wide.square().mean([-1L], keepdim: true) + eps).rsqrt()).to(x.dtype)).to(type);
     }
 
-    private sealed class Function : autograd.SingleTensorFunction<Function>
+    private sealed class Function : KernelFunction<Function>
     {
         public override string Name => "RmsNorm";
 
@@ -45,12 +45,13 @@ internal sealed unsafe class RmsNorm : nn.Module
         {
             using var scope = NewDisposeScope();
             var (x, weight, eps, type) = (((Tensor)vars[0]).contiguous(), (Tensor)vars[1], (float)vars[2], (ScalarType)vars[3]);
-            var (width, y) = (x.shape[^1], empty(x.shape, dtype: type));
-            var scales = empty(x.numel() / width);
+            var shape = x.shape;
+            var (width, y) = (shape[^1], empty(shape, dtype: type));
+            var (rows, scales) = (x.numel() / width, empty(x.numel() / width));
             void Run<TX, TY>() where TX : struct, IElement where TY : struct, IElement
             {
                 nint px = (nint)Simd.Pointer(x), pw = (nint)Simd.Pointer(weight), ps = (nint)Simd.Pointer(scales), py = (nint)Simd.Pointer(y);
-                Cores.For(scales.numel(), Math.Max(1, (1 << 14) / width), (from, to) => Forward<TX, TY>(px, (float*)pw, (float*)ps, py, from, to, width, eps));
+                Cores.For(rows, Math.Max(1, (1 << 14) / width), (from, to) => Forward<TX, TY>(px, (float*)pw, (float*)ps, py, from, to, width, eps));
             }
             if (x.dtype == ScalarType.Float32 && type == ScalarType.Float32) Run<Single32, Single32>();
             else if (x.dtype == ScalarType.Float32) Run<Single32, Brain16>();

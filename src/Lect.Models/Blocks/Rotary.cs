@@ -170,7 +170,7 @@ internal sealed unsafe class Rotary
     public static Tensor Heads(Tensor x_BTC, long heads, (Tensor Cos, Tensor Sin) turn)
     {
         if (!Simd.Takes(x_BTC)) return HeadsPlain(x_BTC, heads, turn);
-        return Function.apply(x_BTC.reshape(x_BTC.shape[0], x_BTC.shape[1], heads, -1), turn.Cos, turn.Sin);
+        return Function.Run(x_BTC.shape is { Length: 3 } shape ? x_BTC.reshape(shape[0], shape[1], heads, -1) : x_BTC, turn.Cos, turn.Sin);
     }
 
     /// <summary>The same by libtorch's operations.</summary>
@@ -182,7 +182,7 @@ internal sealed unsafe class Rotary
         return cat([((first * cos) - (second * sin)).to(x.dtype), ((second * cos) + (first * sin)).to(x.dtype), x.narrow(-1, 2 * half, x.shape[^1] - 2 * half)], -1);
     }
 
-    private sealed class Function : autograd.SingleTensorFunction<Function>
+    private sealed class Function : KernelFunction<Function>
     {
         public override string Name => "Rotary";
 
@@ -190,7 +190,8 @@ internal sealed unsafe class Rotary
         {
             using var scope = NewDisposeScope();
             var (x, cos, sin) = (((Tensor)vars[0]).contiguous(), ((Tensor)vars[1]).contiguous(), ((Tensor)vars[2]).contiguous());
-            var y = empty([x.shape[0], x.shape[2], x.shape[1], x.shape[3]], dtype: x.dtype);
+            var shape = x.shape;
+            var y = empty([shape[0], shape[2], shape[1], shape[3]], dtype: x.dtype);
             Turn(x, y, cos, sin, back: false);
             ctx.Save([cos, sin]);
             return y.MoveToOuterDisposeScope();
@@ -210,7 +211,8 @@ internal sealed unsafe class Rotary
     // Between x [B, T, H, d] and y [B, H, T, d]: to y, turned; or back to x, turned the other way.
     private static void Turn(Tensor x, Tensor y, Tensor cos, Tensor sin, bool back)
     {
-        var (b, t, h, d, half, shared) = (x.shape[0], x.shape[1], x.shape[2], x.shape[3], cos.shape[^1], cos.shape[0] == 1);
+        var (shape, ofCos) = (x.shape, cos.shape);
+        var (b, t, h, d, half, shared) = (shape[0], shape[1], shape[2], shape[3], ofCos[^1], ofCos[0] == 1);
         nint px = (nint)Simd.Pointer(x), py = (nint)Simd.Pointer(y), pc = (nint)Simd.Pointer(cos), ps = (nint)Simd.Pointer(sin);
         void Run<T>() where T : struct, IElement => Cores.For(b * t, Math.Max(1, (1 << 13) / (h * d)), (from, to) =>
         {

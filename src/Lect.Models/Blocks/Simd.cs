@@ -137,6 +137,25 @@ internal static unsafe class Simd
         return total;
     }
 
+    /// <summary>The sum of x[i] y[i] over n elements.</summary>
+    public static float Dot<T>(float* x, void* y, long n) where T : struct, IElement
+    {
+        var sum = Vector512<float>.Zero;
+        long i = 0;
+        for (; i + Width <= n; i += Width) sum = Vector512.FusedMultiplyAdd(Vector512.Load(x + i), T.Load(y, i), sum);
+        var all = Vector512.Sum(sum);
+        for (; i < n; i++) all += x[i] * T.Get(y, i);
+        return all;
+    }
+
+    /// <summary>sum[i] += factor * x[i] for n elements.</summary>
+    public static void AddScaled<T>(float* sum, void* x, float factor, long n) where T : struct, IElement
+    {
+        long i = 0;
+        for (; i + Width <= n; i += Width) Vector512.FusedMultiplyAdd(T.Load(x, i), Vector512.Create(factor), Vector512.Load(sum + i)).Store(sum + i);
+        for (; i < n; i++) sum[i] += factor * T.Get(x, i);
+    }
+
     /// <summary>The sum of n elements, in double.</summary>
     public static double Sum<T>(void* x, long n) where T : struct, IElement
     {

@@ -10,19 +10,19 @@ internal static unsafe class SwiGlu
 {
     /// <param name="gate">a.</param>
     /// <param name="up">b.</param>
-    public static Tensor Of(Tensor gate, Tensor up) => Simd.Takes(gate) && gate.dtype == up.dtype ? Function.apply(gate, up) : Plain(gate, up);
+    public static Tensor Of(Tensor gate, Tensor up) => Simd.Takes(gate) && gate.dtype == up.dtype ? Function.Run(gate, up) : Plain(gate, up);
 
     /// <summary>The same by libtorch's operations.</summary>
     internal static Tensor Plain(Tensor gate, Tensor up) => nn.functional.silu(gate) * up;
 
-    private sealed class Function : autograd.SingleTensorFunction<Function>
+    private sealed class Function : KernelFunction<Function>
     {
         public override string Name => "SwiGlu";
 
         public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
         {
             Tensor a = ((Tensor)vars[0]).contiguous(), b = ((Tensor)vars[1]).contiguous(), y = empty_like(a);
-            ctx.save_for_backward([a, b]);
+            ctx?.save_for_backward([a, b]);
             nint pa = (nint)Simd.Pointer(a), pb = (nint)Simd.Pointer(b), py = (nint)Simd.Pointer(y);
             if (a.dtype == ScalarType.Float32) Cores.For(a.numel(), 1 << 14, (from, to) => Forward<Single32>((void*)pa, (void*)pb, (void*)py, from, to));
             else Cores.For(a.numel(), 1 << 14, (from, to) => Forward<Brain16>((void*)pa, (void*)pb, (void*)py, from, to));

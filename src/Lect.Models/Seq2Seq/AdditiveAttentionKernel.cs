@@ -25,9 +25,9 @@ internal static unsafe class AdditiveAttentionKernel
     /// <param name="shared">Of this target.</param>
     /// <param name="isFirst">Whether this is its first position.</param>
     /// <returns>c, [B, C].</returns>
-    public static Tensor Apply(Tensor q_BA, Tensor k_BSA, Tensor v_1A, Tensor h_BSC, Tensor padding_BS, Shared shared, bool isFirst) => Function.apply(q_BA, k_BSA, v_1A, h_BSC, padding_BS, shared, isFirst);
+    public static Tensor Apply(Tensor q_BA, Tensor k_BSA, Tensor v_1A, Tensor h_BSC, Tensor padding_BS, Shared shared, bool isFirst) => Function.Run(q_BA, k_BSA, v_1A, h_BSC, padding_BS, shared, isFirst);
 
-    private sealed class Function : autograd.SingleTensorFunction<Function>
+    private sealed class Function : KernelFunction<Function>
     {
         public override string Name => "AdditiveAttention";
 
@@ -43,8 +43,8 @@ internal static unsafe class AdditiveAttentionKernel
                 for (var row = from; row < to; row++) ForwardRow((float*)pq + row * a, (float*)pk + row * s * a, (float*)pv, (float*)ph + row * s * c, (byte*)pp + row * s, (float*)pw + row * s, (float*)pc + row * c, s, a, c);
             });
             ctx.Save([q, weights], k, v, source);
-            ctx.save_data("shared", vars[5]);
-            ctx.save_data("first", vars[6]);
+            ctx.Keep("shared", vars[5]);
+            ctx.Keep("first", vars[6]);
             return context.MoveToOuterDisposeScope();
         }
 

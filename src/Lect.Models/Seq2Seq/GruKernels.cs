@@ -18,7 +18,7 @@ internal static unsafe class GruKernels
     /// <returns>The new state, [B, H].</returns>
     public static Tensor Step(Tensor x_BG, Tensor u_BG, Tensor s_BH)
     {
-        if (Simd.Takes(s_BH)) return StepFunction.apply(x_BG, u_BG, s_BH);
+        if (Simd.Takes(s_BH)) return StepFunction.Run(x_BG, u_BG, s_BH);
         var (x, u) = (x_BG.chunk(3, -1), u_BG.chunk(3, -1));
         Tensor r = (x[0] + u[0]).sigmoid(), z = (x[1] + u[1]).sigmoid(), n = (x[2] + r * u[2]).tanh();
         return n + z * (s_BH - n);
@@ -32,9 +32,9 @@ internal static unsafe class GruKernels
     /// <param name="compute">Precision of the products.</param>
     /// <returns>States, [B, S, H]; 0 at padding.</returns>
     public static Tensor Sequence(Tensor x_BSE, Tensor real_BS, bool backwards, (Tensor Ih, Tensor Hh, Tensor BiasIh, Tensor BiasHh) weights, ComputeType compute) =>
-        SequenceFunction.apply(x_BSE, real_BS, backwards, weights.Ih, weights.Hh, weights.BiasIh, weights.BiasHh, compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32);
+        SequenceFunction.Run(x_BSE, real_BS, backwards, weights.Ih, weights.Hh, weights.BiasIh, weights.BiasHh, compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32);
 
-    private sealed class StepFunction : autograd.SingleTensorFunction<StepFunction>
+    private sealed class StepFunction : KernelFunction<StepFunction>
     {
         public override string Name => "GruStep";
 
@@ -45,8 +45,8 @@ internal static unsafe class GruKernels
             var (next, gates) = (empty_like(s), empty(s.shape[0], 4 * s.shape[1]));
             Forward<Single32>(x, u, null, s, null, next, gates);
             ctx.Save([s, gates]);
-            ctx.save_data("x", ((Tensor)vars[0]).dtype);
-            ctx.save_data("u", ((Tensor)vars[1]).dtype);
+            ctx.Keep("x", ((Tensor)vars[0]).dtype);
+            ctx.Keep("u", ((Tensor)vars[1]).dtype);
             return next.MoveToOuterDisposeScope();
         }
 
@@ -61,7 +61,7 @@ internal static unsafe class GruKernels
         }
     }
 
-    private sealed class SequenceFunction : autograd.SingleTensorFunction<SequenceFunction>
+    private sealed class SequenceFunction : KernelFunction<SequenceFunction>
     {
         public override string Name => "GruSequence";
 
@@ -84,7 +84,7 @@ internal static unsafe class GruKernels
                 if (type == ScalarType.Float32) Forward<Single32>(x_SBG[t], u, bias, s, real_SB[t], after_SBH[t], gates_SBG[t]); else Forward<Brain16>(x_SBG[t], u, bias, s, real_SB[t], after_SBH[t], gates_SBG[t]);
             }
             ctx.Save([x_SBE, real_SB, ih, hh, before_SBH, gates_SBG], [(Tensor)vars[3], (Tensor)vars[4], (Tensor)vars[5], (Tensor)vars[6]]);
-            ctx.save_data("backwards", backwards);
+            ctx.Keep("backwards", backwards);
             return after_SBH.mul_(real_SB.unsqueeze(-1)).transpose(0, 1).contiguous().MoveToOuterDisposeScope();
         }
 

@@ -109,10 +109,13 @@ public sealed record ScoredPair(double Chosen, double Rejected, Comparison Sourc
 /// <param name="LongerAnswer">Accuracy of always taking the longer answer.</param>
 /// <param name="ByKind">Accuracy of each kind, where comparisons have kinds.</param>
 /// <param name="ByLength">Accuracy where the preferred answer is the longer one, and where it is the shorter.</param>
-public sealed record RewardEvaluation(int Count, double Accuracy, (double Low, double High) Interval, double Margin, double Loss, double Calibration, double LongerAnswer, IReadOnlyList<(string Kind, double Accuracy, int Count)> ByKind, (double Longer, double Shorter) ByLength)
+/// <param name="Words">What a bag of words finds; null: none was asked.</param>
+public sealed record RewardEvaluation(int Count, double Accuracy, (double Low, double High) Interval, double Margin, double Loss, double Calibration, double LongerAnswer, IReadOnlyList<(string Kind, double Accuracy, int Count)> ByKind, (double Longer, double Shorter) ByLength, BesideWords? Words = null)
 {
     /// <summary>The figures of scored comparisons.</summary>
-    public static RewardEvaluation Of(IReadOnlyList<ScoredPair> pairs)
+    /// <param name="pairs">At least one that is no tie.</param>
+    /// <param name="words">A baseline that is asked the same; null: none.</param>
+    public static RewardEvaluation Of(IReadOnlyList<ScoredPair> pairs, BagOfWords? words = null)
     {
         pairs = [.. pairs.Where(p => !p.Source.IsTie)];
         if (pairs.Count == 0) throw new InvalidDataException("Found no comparisons. Expected at least one that is no tie.");
@@ -122,7 +125,23 @@ public sealed record RewardEvaluation(int Count, double Accuracy, (double Low, d
         var (scores, first) = (pairs.Select(p => new[] { p.Chosen, p.Rejected }).ToList(), new int[pairs.Count]);   // two classes, of which the first is right
         return new(pairs.Count, accuracy, PreferenceStatistics.Wilson(accuracy * pairs.Count, pairs.Count), Mean(pairs.Select(p => p.Chosen - p.Rejected)), RankingMetrics.LogLoss(scores, first),
             RankingMetrics.CalibrationError(scores, first, bins: 20), Mean(pairs.Select(p => (Longer(p.Source) + 1) / 2.0)),
-            [.. pairs.Where(p => p.Source.Kind is not null).GroupBy(p => p.Source.Kind!, StringComparer.Ordinal).OrderBy(g => g.Key, StringComparer.Ordinal).Select(g => (g.Key, Mean(g.Select(p => p.Right)), g.Count()))],
-            (Mean(pairs.Where(p => Longer(p.Source) > 0).Select(p => p.Right)), Mean(pairs.Where(p => Longer(p.Source) < 0).Select(p => p.Right))));
+            [.. Kinds(pairs).Select(g => (g.Key, Mean(g.Select(p => p.Right)), g.Count()))],
+            (Mean(pairs.Where(p => Longer(p.Source) > 0).Select(p => p.Right)), Mean(pairs.Where(p => Longer(p.Source) < 0).Select(p => p.Right))), words is null ? null : Beside(words));
+
+        BesideWords Beside(BagOfWords words)
+        {
+            var differences = pairs.Select(p => p.Right - words.Right(p.Source)).ToList();
+            var ahead = differences.Average();
+            return new(accuracy - ahead, ahead, Math.Sqrt(differences.Sum(d => (d - ahead) * (d - ahead)) / Math.Max(1, pairs.Count - 1) / pairs.Count), [.. Kinds(pairs).Select(g => (g.Key, Mean(g.Select(p => words.Right(p.Source)))))]);
+        }
     }
+
+    private static IEnumerable<IGrouping<string, ScoredPair>> Kinds(IReadOnlyList<ScoredPair> pairs) => pairs.Where(p => p.Source.Kind is not null).GroupBy(p => p.Source.Kind!, StringComparer.Ordinal).OrderBy(g => g.Key, StringComparer.Ordinal);
 }
+
+/// <summary>What a bag of words finds of the comparisons that a reward model was asked.</summary>
+/// <param name="Accuracy">Its accuracy.</param>
+/// <param name="Ahead">By how much the reward model's is higher.</param>
+/// <param name="StandardError">Of that difference, over comparisons (both are asked the same ones).</param>
+/// <param name="ByKind">Its accuracy of each kind.</param>
+public sealed record BesideWords(double Accuracy, double Ahead, double StandardError, IReadOnlyList<(string Kind, double Accuracy)> ByKind);

@@ -131,13 +131,14 @@ public sealed class RewardScorer : IDisposable
     /// <summary>How often it prefers what is preferred; comparisons whose two answers are the same, empty or longer than the model's context are left out.</summary>
     /// <param name="comparisons">With or without kinds.</param>
     /// <param name="note">Told what was left out.</param>
+    /// <param name="words">A baseline that is asked the same; null: none.</param>
     /// <exception cref="InvalidDataException">None is left, or the folder has no tokenizer.</exception>
-    public RewardEvaluation Evaluate(IEnumerable<Comparison> comparisons, Action<string>? note = null)
+    public RewardEvaluation Evaluate(IEnumerable<Comparison> comparisons, Action<string>? note = null, BagOfWords? words = null)
     {
         var data = new AlignData(new(), (int)Math.Min(int.MaxValue, model.Classifier.ContextLength), note);
         var rows = data.Rowed(comparisons, model.Encode).ToList();
         data.Tell();
-        return RewardEvaluation.Of(RewardModel.Score(model, rows));
+        return RewardEvaluation.Of(RewardModel.Score(model, rows), words);
     }
 
     /// <inheritdoc/>

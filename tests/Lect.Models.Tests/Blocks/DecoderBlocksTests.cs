@@ -30,6 +30,48 @@ public class DecoderBlocksTests
         foreach (var (i, (want, have)) in Gradients(expected, Double(g)).Zip(Gradients(found, g)).Index()) Near.Equal(want, have, tolerance * (1 + want.abs().max().to(ScalarType.Float32).item<float>()), tolerance, $"{what}: gradient {i}");
     }
 
+    [Theory, InlineData(1), InlineData(3), InlineData(4), InlineData(8)]
+    public void Products_of_a_few_rows_are_those_of_many(int rows)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new torch.Generator(1);
+        foreach (var (inputs, outputs) in new[] { (16, 3), (50, 64), (37, 130), (256, 1000) })
+        {
+            Tensor x = randn([rows, 1, inputs], generator: generator), weight = randn([outputs + 2, inputs], generator: generator).narrow(0, 2, outputs), bias = randn([outputs], generator: generator);
+            var expected = nn.functional.linear(x, weight, bias);
+            using var noGrad = no_grad();
+            Assert.True(FewRows.Takes(x, weight, inputs));
+            Near.Equal(expected, Projection.OutIn(x, weight, bias, ComputeType.Float32), 1e-4, 1e-5, $"{inputs} to {outputs}");
+            Near.Equal(expected, Projection.InOut(x, weight.t().contiguous(), bias, ComputeType.Float32), 1e-4, 1e-5, $"{inputs} to {outputs}, [in, out]");
+        }
+    }
+
+    [Theory]
+    [InlineData(1, 1, 1, false, null)]
+    [InlineData(1, 4, 40, false, null)]
+    [InlineData(3, 1, 5, true, null)]
+    [InlineData(3, 2, 40, false, 4L)]
+    [InlineData(3, 2, 40, true, null)]
+    [InlineData(1, 2, 5, true, null)]
+    public void A_step_of_decoding_attends_as_a_pass_that_keeps_gradients(int rows, int groups, int keys, bool masked, long? window)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new torch.Generator(1);
+        // Keys of a cache with room; keys of one projection that holds values too.
+        Tensor InCache() => randn([rows, groups, keys + 7, 20], generator: generator).narrow(2, 0, keys);
+        Tensor Projected() => randn([rows, keys, 2, groups, 20], generator: generator).permute(2, 0, 3, 1, 4).unbind(0)[1];
+        foreach (var make in new[] { InCache, Projected })
+        {
+            Tensor q = randn([rows, 1, 4, 20], generator: generator).transpose(1, 2), k = make(), v = make();
+            var mask = masked ? cat([zeros(rows, 1, 1, keys - 1, dtype: ScalarType.Bool), ones(rows, 1, 1, 1, dtype: ScalarType.Bool)], -1) : null;
+            if (masked && keys > 2) mask!.narrow(-1, 0, 2).fill_(true);
+            Tensor Attend() => Attention.ScaledDotProduct(q, k, v, mask, 0.2, window: window);
+            var expected = Attend();
+            using var noGrad = no_grad();
+            Near.Equal(expected, Attend(), 1e-5, 1e-5, "attention");
+        }
+    }
+
     [Theory, InlineData("rms_norm", 1e-6), InlineData("rms_norm_default_eps", 1.1920929e-7)]
     public void Root_mean_square_norms_are_pytorchs(string kind, double eps)
     {

@@ -76,6 +76,13 @@ public sealed class PreferenceStatisticsTests
         Assert.Equal(1, words.Right(new([], "surely something", "perhaps something else")));
         Assert.Equal(0, words.Right(new([], "Perhaps.", "Surely!")));
         Assert.Equal(0.5, words.Right(new([], "new words", "words new")));
+        // Beside a reward model that is right of all three: 1 - (1 + 0 + 1/2) / 3, and the deviation of 0, 1, 1/2 over sqrt(3).
+        ScoredPair[] pairs = [new(1, 0, new([], "surely something", "perhaps", Kind: "words")), new(1, 0, new([], "perhaps", "surely", Kind: "words")), new(1, 0, new([], "new words", "words new", Kind: "order"))];
+        var beside = RewardEvaluation.Of(pairs, words).Words!;
+        Assert.Equal((0.5, 0.5), (beside.Accuracy, beside.Ahead));
+        Assert.Equal(0.5 / Math.Sqrt(3), beside.StandardError, 12);
+        Assert.Equal([("order", 0.5), ("words", 0.5)], beside.ByKind);
+        Assert.Null(RewardEvaluation.Of(pairs).Words);
         Assert.Contains("no comparisons", Assert.Throws<InvalidDataException>(() => BagOfWords.Learn([])).Message, StringComparison.Ordinal);
     }
 
