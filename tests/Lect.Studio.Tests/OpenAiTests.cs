@@ -71,6 +71,28 @@ public sealed class OpenAiTests(TinyStudio studio)
     }
 
     [Fact]
+    public async Task Several_prompts_are_completed_as_each_alone()
+    {
+        JsonObject Body(JsonNode prompt) => new() { ["model"] = "llama", ["prompt"] = prompt, ["max_tokens"] = 5, ["seed"] = 3, ["n"] = 2, ["echo"] = true };
+        var ids = studio.Get<ServedModels>().Find("llama")!.Host!.Encode("a long tree");
+        JsonNode[] prompts = ["a cat", "what is a sun?", new JsonArray([.. ids.Select(i => (JsonNode)i)])];
+        string[] Texts(JsonNode answer) => [.. answer["choices"]!.AsArray().Select(c => (string)c!["text"]!)];
+        var (alone, tokens) = (new List<string>(), 0);
+        foreach (var prompt in prompts)
+        {
+            var answer = await Post("v1/completions", Body(prompt.DeepClone()));
+            alone.AddRange(Texts(answer));
+            tokens += (int)answer["usage"]!["prompt_tokens"]!;
+        }
+        var together = await Post("v1/completions", Body(new JsonArray([.. prompts.Select(p => p.DeepClone())])));
+        Assert.Equal(alone, Texts(together));
+        Assert.Equal([0, 1, 2, 3, 4, 5], together["choices"]!.AsArray().Select(c => (int)c!["index"]!));
+        Assert.Equal(tokens, (int)together["usage"]!["prompt_tokens"]!);
+        foreach (var wrong in (JsonNode[])[new JsonArray(), new JsonArray("a", 1), new JsonArray([.. Enumerable.Range(0, 33).Select(_ => (JsonNode)"a")])])
+            Assert.Equal(400, (int)(await studio.Http.PostAsJsonAsync("v1/completions", Body(wrong))).StatusCode);
+    }
+
+    [Fact]
     public async Task Vectors_of_texts_are_the_encoders()
     {
         var vectors = await Client.GetEmbeddingClient("bert").GenerateEmbeddingsAsync(["what is a cat ?", "a dog ."]);

@@ -10,11 +10,17 @@ namespace Lect.Studio;
 /// <summary>/v1/chat/completions and /v1/completions.</summary>
 internal sealed class Completions(ServedModels models, StudioMetrics metrics, StudioOptions options)
 {
-    private const int MostChoices = 8, MostStops = 4, MostTop = 20;
+    private const int MostPrompts = 32, MostChoices = 8, MostStops = 4, MostTop = 20;
 
-    private sealed record Asked(ServedModel Model, int[] Prompt, GenerationOptions Settings, int Choices, bool IsStreamed, bool WithUsage, bool WithLogProbs)
+    // So many answers to each prompt; choices are numbered prompt by prompt.
+    private sealed record Asked(ServedModel Model, IReadOnlyList<int[]> Prompts, GenerationOptions Settings, int Each, bool IsStreamed, bool WithUsage, bool WithLogProbs)
     {
-        public string Echo { get; init; } = "";
+        // What the texts begin with, one a prompt.
+        public IReadOnlyList<string> Echoes { get; init; } = [.. Prompts.Select(_ => "")];
+
+        public int Choices => Prompts.Count * Each;
+
+        public string EchoOf(int choice) => Echoes[choice / Each];
     }
 
     // A piece of one of the choices.
@@ -26,7 +32,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         var (model, host) = Host(body.Text("model"));
         foreach (var name in (string[])["tools", "functions", "audio"]) body.Refuse(name, "this model answers in text");
         if (body["response_format"] is { } format && RequestBody.TextOf((format as JsonObject)?["type"]) != "text") throw ApiError.Bad("Found a response_format that is not text. Expected text: answers are not constrained.", "response_format", "unsupported_parameter");
-        var asked = Read(body, model, host.Encode(Messages(body)), body.Integer("max_completion_tokens", 1, int.MaxValue) ?? body.Integer("max_tokens", 1, int.MaxValue), body.Flag("logprobs"), (int)(body.Integer("top_logprobs", 0, MostTop) ?? 0));
+        var asked = Read(body, model, [host.Encode(Messages(body))], body.Integer("max_completion_tokens", 1, int.MaxValue) ?? body.Integer("max_tokens", 1, int.MaxValue), body.Flag("logprobs"), (int)(body.Integer("top_logprobs", 0, MostTop) ?? 0));
         await Answer(http, asked, new ChatShape(asked));
     }
 
@@ -36,9 +42,9 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         var (model, host) = Host(body.Text("model"));
         body.Refuse("suffix", "text is continued at its end");
         if (body.Integer("best_of", 1, 100) is > 1) throw ApiError.Bad("Found best_of. Expected none: ask for n, and choose.", "best_of", "unsupported_parameter");
-        var prompt = Prompt(body, host);
-        var asked = Read(body, model, prompt, body.Integer("max_tokens", 1, int.MaxValue) ?? 16, body["logprobs"] is not null, (int)(body.Integer("logprobs", 0, MostTop) ?? 0));
-        if (body.Flag("echo")) asked = asked with { Echo = host.Tokenizer.Decode(prompt, skipSpecialTokens: true) };
+        var prompts = Prompts(body, host);
+        var asked = Read(body, model, prompts, body.Integer("max_tokens", 1, int.MaxValue) ?? 16, body["logprobs"] is not null, (int)(body.Integer("logprobs", 0, MostTop) ?? 0));
+        if (body.Flag("echo")) asked = asked with { Echoes = [.. prompts.Select(p => host.Tokenizer.Decode(p, skipSpecialTokens: true))] };
         await Answer(http, asked, new TextShape(asked, host));
     }
 
@@ -63,22 +69,24 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         })];
     }
 
-    private static int[] Prompt(RequestBody body, ModelHost host) => body["prompt"] switch
+    // One text or its ids, or a list of either.
+    private static List<int[]> Prompts(RequestBody body, ModelHost host)
     {
-        JsonValue value when value.TryGetValue<string>(out var text) => host.Encode(text),
-        JsonArray { Count: 1 } one when one[0] is JsonValue value && value.TryGetValue<string>(out var text) => host.Encode(text),
-        JsonArray { Count: > 0 } ids when ids.All(i => i is JsonValue v && v.TryGetValue<int>(out _)) => [.. ids.Select(i => (int)i!)],
-        _ => throw body.Wrong("prompt", "a text, or token ids (one prompt a request)"),
-    };
+        return body["prompt"] is JsonArray { Count: > 0 and <= MostPrompts } several && several.All(p => p is JsonArray || RequestBody.TextOf(p) is not null) ? [.. several.Select(One)] : [One(body["prompt"])];
 
-    private static Asked Read(RequestBody body, ServedModel model, int[] prompt, long? most, bool withLogProbs, int top)
+        int[] One(JsonNode? prompt) => RequestBody.TextOf(prompt) is { } text ? host.Encode(text)
+            : prompt is JsonArray { Count: > 0 } ids && ids.All(i => i is JsonValue v && v.TryGetValue<int>(out _)) ? [.. ids.Select(i => (int)i!)]
+            : throw body.Wrong("prompt", $"a text, token ids, or a list of at most {MostPrompts} of either");
+    }
+
+    private static Asked Read(RequestBody body, ServedModel model, IReadOnlyList<int[]> prompts, long? most, bool withLogProbs, int top)
     {
         var host = model.Host!;
-        if (prompt.Length >= host.ContextLength) throw ApiError.Bad($"Found {prompt.Length} tokens. Expected fewer than {host.ContextLength}, the model's context.", "messages", "context_length_exceeded");
+        if (prompts.Max(p => p.Length) is var longest && longest >= host.ContextLength) throw ApiError.Bad($"Found {longest} tokens. Expected fewer than {host.ContextLength}, the model's context.", "messages", "context_length_exceeded");
         var seed = body.Integer("seed", long.MinValue, long.MaxValue);
-        var settings = host.Defaults.Requested(body.Number("temperature", 0, 2), body.Number("top_p", double.Epsilon, 1), (int?)body.Integer("top_k", 0, int.MaxValue), (int)Math.Min(most ?? 512, host.ContextLength - prompt.Length), body.Texts("stop", MostStops), body.Number("frequency_penalty", -2, 2), body.Number("presence_penalty", -2, 2), seed, samples: true);
+        var settings = host.Defaults.Requested(body.Number("temperature", 0, 2), body.Number("top_p", double.Epsilon, 1), (int?)body.Integer("top_k", 0, int.MaxValue), (int)Math.Min(most ?? 512, host.ContextLength), body.Texts("stop", MostStops), body.Number("frequency_penalty", -2, 2), body.Number("presence_penalty", -2, 2), seed, samples: true);
         settings = settings with { Decoding = settings.Decoding with { TopLogProbs = withLogProbs ? top : 0, LogitBias = Biases(body, host), MinP = body.Number("min_p", 0, 1) ?? settings.Decoding.MinP } };
-        return new(model, prompt, settings, (int)(body.Integer("n", 1, MostChoices) ?? 1), body.Flag("stream"), (body["stream_options"] as JsonObject)?["include_usage"] is JsonValue usage && usage.TryGetValue<bool>(out var on) && on, withLogProbs);
+        return new(model, prompts, settings, (int)(body.Integer("n", 1, MostChoices) ?? 1), body.Flag("stream"), (body["stream_options"] as JsonObject)?["include_usage"] is JsonValue usage && usage.TryGetValue<bool>(out var on) && on, withLogProbs);
     }
 
     private static Dictionary<int, double> Biases(RequestBody body, ModelHost host) => body["logit_bias"] switch
@@ -104,7 +112,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
     // All choices are asked for at once; their pieces come as they come.
     private IAsyncEnumerable<Part> Parts(Asked asked, CancellationToken cancel)
     {
-        var streams = Enumerable.Range(0, asked.Choices).Select(c => asked.Model.Host!.StreamAsync(asked.Prompt, asked.Settings, c, cancel)).ToList();
+        var streams = asked.Prompts.SelectMany(p => Enumerable.Range(0, asked.Each).Select(c => asked.Model.Host!.StreamAsync(p, asked.Settings, c, cancel))).ToList();
         return Merged(asked, streams, cancel);
     }
 
@@ -131,7 +139,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
 
     private static async Task<JsonObject> Whole(Asked asked, Shape shape, IAsyncEnumerable<Part> parts)
     {
-        var said = Enumerable.Range(0, asked.Choices).Select(_ => (Text: new System.Text.StringBuilder(asked.Echo), Tokens: new List<NewToken>())).ToList();
+        var said = Enumerable.Range(0, asked.Choices).Select(c => (Text: new System.Text.StringBuilder(asked.EchoOf(c)), Tokens: new List<NewToken>())).ToList();
         var reasons = new string?[asked.Choices];
         try
         {
@@ -149,7 +157,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         return json;
     }
 
-    private static JsonObject Usage(Asked asked, int made) => new() { ["prompt_tokens"] = asked.Prompt.Length, ["completion_tokens"] = made, ["total_tokens"] = asked.Prompt.Length + made };
+    private static JsonObject Usage(Asked asked, int made) => new() { ["prompt_tokens"] = asked.Prompts.Sum(p => p.Length), ["completion_tokens"] = made, ["total_tokens"] = asked.Prompts.Sum(p => p.Length) + made };
 
     private static async Task Stream(HttpContext http, Asked asked, Shape shape, IAsyncEnumerable<Part> parts, CancellationToken cancel)
     {
@@ -170,7 +178,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         try
         {
             for (var c = 0; c < asked.Choices; c++)
-                if (shape.Opening(c, asked.Echo) is { } opening) await Event([opening]);
+                if (shape.Opening(c, asked.EchoOf(c)) is { } opening) await Event([opening]);
             await foreach (var (choice, piece) in parts.WithCancellation(cancel))
             {
                 made += piece.Tokens.Count;
@@ -228,18 +236,18 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
 
     private sealed class TextShape(Asked asked, ModelHost host) : Shape(asked, "cmpl-", "text_completion", "text_completion")
     {
-        public override JsonObject Choice(int index, string text, IReadOnlyList<NewToken> tokens, string? reason) => new() { ["index"] = index, ["text"] = text, ["logprobs"] = LogProbs(tokens), ["finish_reason"] = reason };
+        public override JsonObject Choice(int index, string text, IReadOnlyList<NewToken> tokens, string? reason) => new() { ["index"] = index, ["text"] = text, ["logprobs"] = LogProbs(index, tokens), ["finish_reason"] = reason };
 
         public override JsonObject? Opening(int index, string echo) => echo.Length == 0 ? null : Choice(index, echo, [], null);
 
         public override JsonObject Delta(int index, AnswerPiece piece) => Choice(index, piece.Text, piece.Tokens, piece.FinishReason);
 
-        private JsonObject? LogProbs(IReadOnlyList<NewToken> tokens)
+        private JsonObject? LogProbs(int index, IReadOnlyList<NewToken> tokens)
         {
             if (!Request.WithLogProbs) return null;
             string Text(int id) => host.Tokenizer.Decode([id], skipSpecialTokens: false);
             var offsets = new JsonArray();
-            var at = Request.Echo.Length;
+            var at = Request.EchoOf(index).Length;
             foreach (var token in tokens)
             {
                 offsets.Add(at);
