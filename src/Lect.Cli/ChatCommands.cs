@@ -10,16 +10,16 @@ internal static class ChatCommands
 {
     public static Command Chat()
     {
-        var (model, adapter, device) = (Screen.Model(), Screen.Adapter(), Screen.Device());
+        var (model, adapter, device, dtype) = (Screen.Model(), Screen.Adapter(), Screen.Device(), Screen.Dtype());
         var system = new Option<string?>("--system") { Description = "What the model is told before the conversation" };
         var temperature = new Option<double>("--temperature") { Description = "Of sampling; 0: always the most probable token", DefaultValueFactory = _ => 0.7 };
         var topP = new Option<double>("--top-p") { Description = "Sample from the tokens that make up this probability", DefaultValueFactory = _ => 0.95 };
         var tokens = new Option<int>("--max-new-tokens") { Description = "Tokens of an answer at most", DefaultValueFactory = _ => 256 };
         var seed = new Option<long>("--seed") { Description = "Key of the random numbers", DefaultValueFactory = _ => 1 };
-        var command = new Command("chat", "Talk to a model. /reset begins anew, /system TEXT sets what it is told, /exit ends. Example: lect chat --model runs/sft") { model, adapter, device, system, temperature, topP, tokens, seed };
+        var command = new Command("chat", "Talk to a model. /reset begins anew, /system TEXT sets what it is told, /exit ends. Example: lect chat --model runs/sft") { model, adapter, device, dtype, system, temperature, topP, tokens, seed };
         command.SetAction(int (parsed) =>
         {
-            using var loaded = LanguageModel.Load(parsed.GetValue(model)!, parsed.GetValue(device)!, adapters: parsed.GetValue(adapter));
+            using var loaded = LanguageModel.Load(parsed.GetValue(model)!, parsed.GetValue(device)!, adapters: parsed.GetValue(adapter), type: parsed.GetValue(dtype)!);
             var options = loaded.Defaults with
             {
                 Beams = 1,

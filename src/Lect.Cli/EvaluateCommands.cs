@@ -15,13 +15,13 @@ internal static class EvaluateCommands
         var modelOption = Screen.Model();
         var device = Screen.Device();
         var file = new Option<string?>("--file") { Description = "Text, JSONL, CSV or Parquet (column text); by default the test split of the SDK's documentation" };
-        var (context, adapter) = (Screen.Context(), Screen.Adapter());
+        var (context, adapter, dtype) = (Screen.Context(), Screen.Adapter(), Screen.Dtype());
         var stride = new Option<int?>("--stride") { Description = "Tokens that each window predicts anew, those before being context; by default windows do not overlap" };
         var json = Screen.Json();
-        var command = new Command("perplexity", "How well a decoder predicts a text. Example: lect evaluate perplexity --model gpt2 --file book.txt") { modelOption, adapter, device, context, file, stride, json };
+        var command = new Command("perplexity", "How well a decoder predicts a text. Example: lect evaluate perplexity --model gpt2 --file book.txt") { modelOption, adapter, device, dtype, context, file, stride, json };
         command.SetAction(int (parsed) =>
         {
-            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context), parsed.GetValue(adapter));
+            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context), parsed.GetValue(adapter), parsed.GetValue(dtype)!);
             var found = Perplexity.Of(model, Texts(parsed.GetValue(file)), parsed.GetValue(stride));
             Screen.Figures(parsed.GetValue(json), [.. found.Figures().Select(f => (f.Name, (JsonNode)f.Value)), ("tokens", found.Tokens)]);
             return 0;
@@ -31,7 +31,7 @@ internal static class EvaluateCommands
 
     private static Command FewShotCommand()
     {
-        var (modelOption, device, context, json) = (Screen.Model(), Screen.Device(), Screen.Context(), Screen.Json());
+        var (modelOption, adapter, device, dtype, context, json) = (Screen.Model(), Screen.Adapter(), Screen.Device(), Screen.Dtype(), Screen.Context(), Screen.Json());
         var kind = new Option<string>("--kind") { Description = "classify (text, label), pairs (text, text_pair, label) or choice (prompt, choices, label)", DefaultValueFactory = _ => "classify" };
         var examples = new Option<string?>("--examples") { Description = "Where the prompt's examples come from; without it the SDK's documentation gives examples and questions" };
         var file = new Option<string?>("--file") { Description = "The questions; by default a tenth of --examples" };
@@ -40,13 +40,13 @@ internal static class EvaluateCommands
         var shots = new Option<string>("--shots") { Description = "Examples in the prompt, one evaluation each", DefaultValueFactory = _ => "0,1,8" };
         var limit = new Option<int>("--limit") { Description = "Questions at most; 0: all" };
         var seed = new Option<long>("--seed") { Description = "Key of the draw of examples", DefaultValueFactory = _ => 1 };
-        var command = new Command("few-shot", "What a decoder learns from examples in its prompt. Example: lect evaluate few-shot --model gpt2 --task sst2 --labels 0=negative 1=positive --examples train.tsv --file dev.tsv") { modelOption, device, context, kind, examples, file, task, labels, shots, limit, seed, json };
+        var command = new Command("few-shot", "What a decoder learns from examples in its prompt. Example: lect evaluate few-shot --model gpt2 --task sst2 --labels 0=negative 1=positive --examples train.tsv --file dev.tsv") { modelOption, adapter, device, dtype, context, kind, examples, file, task, labels, shots, limit, seed, json };
         command.SetAction(int (parsed) =>
         {
             var numbers = parsed.GetValue(shots)!.Split(',').Select(k => int.TryParse(k, NumberStyles.None, CultureInfo.InvariantCulture, out var n) ? n : -1).ToList();
             var names = (parsed.GetValue(labels) ?? []).Select(l => l.Split('=', 2) is [{ Length: > 0 } label, { Length: > 0 } name] ? (label, name) : throw new InvalidDataException($"Found --labels {l}. Expected label=name, as 1=positive.")).ToDictionary(l => l.label, l => l.name, StringComparer.Ordinal);
             var options = new FewShotOptions { Kind = parsed.GetValue(kind)!, Shots = numbers, Limit = parsed.GetValue(limit), Seed = parsed.GetValue(seed), LabelNames = names, Data = new() { Path = parsed.GetValue(examples), ValidationPath = parsed.GetValue(file), Task = parsed.GetValue(task) } };
-            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context));
+            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context), parsed.GetValue(adapter), parsed.GetValue(dtype)!);
             using var stop = new StopSignals("stopping before the next question");
             using var progress = new Progress();
             var (figures, majority) = FewShot.Of(model, options, progress.Note, stop.Token);

@@ -10,6 +10,7 @@ internal static class GenerateCommand
     private static readonly Option<string> s_model = Screen.Model();
     private static readonly Option<string[]> s_adapter = Screen.Adapter();
     private static readonly Option<string> s_device = Screen.Device();
+    private static readonly Option<string> s_dtype = Screen.Dtype();
     private static readonly Option<long?> s_context = Screen.Context();
     private static readonly Option<int?> s_maxNewTokens = new("--max-new-tokens") { Description = "Tokens to add at most" };
     private static readonly Option<bool> s_greedy = new("--greedy") { Description = "Always the most probable token" };
@@ -33,12 +34,12 @@ internal static class GenerateCommand
     {
         var command = new Command("generate", "Continue a prompt. Example: lect generate --model gpt2 --temperature 0.8 \"Once upon a time\"")
         {
-            s_model, s_adapter, s_device, s_context, s_maxNewTokens, s_greedy, s_beams, s_lengthPenalty, s_earlyStopping, s_temperature, s_topK, s_topP, s_minP, s_repetitionPenalty, s_noRepeatNgram, s_stop, s_seed, s_samples, s_reward, s_batchSize, s_truncate,
+            s_model, s_adapter, s_device, s_dtype, s_context, s_maxNewTokens, s_greedy, s_beams, s_lengthPenalty, s_earlyStopping, s_temperature, s_topK, s_topP, s_minP, s_repetitionPenalty, s_noRepeatNgram, s_stop, s_seed, s_samples, s_reward, s_batchSize, s_truncate,
         };
         var lines = new JsonLines(command, "prompt");
         command.SetAction(int (parsed) =>
         {
-            using var model = LanguageModel.Load(parsed.GetValue(s_model)!, parsed.GetValue(s_device)!, parsed.GetValue(s_context), parsed.GetValue(s_adapter));
+            using var model = LanguageModel.Load(parsed.GetValue(s_model)!, parsed.GetValue(s_device)!, parsed.GetValue(s_context), parsed.GetValue(s_adapter), parsed.GetValue(s_dtype)!);
             var options = Options(parsed, model.Defaults);
             if (lines.Shown(parsed) is { } prompt && model.Tokenizer is not null && options.Beams == 1 && parsed.GetValue(s_samples) == 1) return Stream(model, prompt, options);
             var (samples, batchSize) = (parsed.GetValue(s_samples), parsed.GetValue(s_batchSize));

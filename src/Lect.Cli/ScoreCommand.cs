@@ -12,15 +12,17 @@ internal static class ScoreCommand
     {
         var modelOption = Screen.Model();
         var device = Screen.Device();
+        var dtype = Screen.Dtype();
         var context = Screen.Context();
         var adapter = Screen.Adapter();
         var mask = new Option<int?>("--mask-id") { Description = "Id of the mask token of a masked model without tokenizer" };
-        var command = new Command("score", "Log-probability of each token of a text; masked models: each token masked in turn. Example: lect score --model gpt2 \"The cat sat on the mat\"") { modelOption, adapter, device, context, mask };
+        var command = new Command("score", "Log-probability of each token of a text; masked models: each token masked in turn. Example: lect score --model gpt2 \"The cat sat on the mat\"") { modelOption, adapter, device, dtype, context, mask };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
         {
-            if (parsed.GetValue(context) is not null && (Translator.IsAt(parsed.GetValue(modelOption)!) || ModelFolder.IsEncoder(parsed.GetValue(modelOption)!))) throw new InvalidDataException("Found --context. Expected it with a decoder of rotary positions.");
-            if (parsed.GetValue(adapter) is { Length: > 0 } && (Translator.IsAt(parsed.GetValue(modelOption)!) || ModelFolder.IsEncoder(parsed.GetValue(modelOption)!))) throw new InvalidDataException("Found --adapter. Expected it with a decoder.");
+            var isDecoder = !Translator.IsAt(parsed.GetValue(modelOption)!) && !ModelFolder.IsEncoder(parsed.GetValue(modelOption)!);
+            foreach (var (name, isGiven) in new[] { ("--context", parsed.GetValue(context) is not null), ("--adapter", parsed.GetValue(adapter) is { Length: > 0 }), ("--dtype", parsed.GetValue(dtype) != "fp32") })
+                if (isGiven && !isDecoder) throw new InvalidDataException($"Found {name}. Expected it with a decoder.");
             if (Translator.IsAt(parsed.GetValue(modelOption)!))
             {
                 using var translator = Translator.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
@@ -32,7 +34,7 @@ internal static class ScoreCommand
                 return lines.Run(parsed, (line, _) => Answer(line, masked.Score(JsonLines.Row(line, masked.Encode), parsed.GetValue(mask))), Show);
             }
             if (parsed.GetValue(mask) is not null) throw new InvalidDataException("Found --mask-id with a decoder. Expected it with a masked model.");
-            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context), parsed.GetValue(adapter));
+            using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context), parsed.GetValue(adapter), parsed.GetValue(dtype)!);
             return lines.Run(parsed, (line, _) => Answer(model, line), Show);
         });
         return command;

@@ -17,6 +17,8 @@ internal static class Screen
 
     public static Option<long?> Context() => new("--context") { Description = "A longer context than the model was made for, by interpolation of its rotary positions" };
 
+    public static Option<string> Dtype() => new("--dtype") { Description = "fp32, or bf16: weights of matrix products are rounded to it, which halves what a token reads", DefaultValueFactory = _ => "fp32" };
+
     public static Option<string[]> Adapter() => new("--adapter") { Description = "Folder of a LoRA adapter (PEFT's layout); several are merged in order" };
 
     public static Option<int> BatchSize()

@@ -20,8 +20,8 @@ internal static class ServeCommands
         var keys = new Option<string[]>("--api-key") { Description = "A key that callers must have; LECT_API_KEY does the same, out of sight of other programs" };
         var (runs, data, prompts) = (new Option<string>("--runs") { Description = "Where run folders are", DefaultValueFactory = _ => d.Runs }, new Option<string?>("--data") { Description = "A folder of data sets to look at" }, new Option<string?>("--prompts") { Description = "Prompts to ask raters about" });
         var (batch, queue, seconds, rate) = (new Option<int>("--max-batch") { Description = "Requests answered at the same time", DefaultValueFactory = _ => d.Hosting.MaxBatch }, new Option<int>("--max-queue") { Description = "Requests that may wait besides", DefaultValueFactory = _ => d.Hosting.MaxQueue }, new Option<double>("--timeout") { Description = "Seconds that a request may take", DefaultValueFactory = _ => d.RequestSeconds }, new Option<int>("--requests-per-minute") { Description = "Of one caller", DefaultValueFactory = _ => d.RequestsPerMinute });
-        var device = Screen.Device();
-        var command = new Command("serve", "Models behind OpenAI's interface, with pages for chat, votes ('Which response do you prefer?'), attention, vectors, runs and data. Example: lect serve --model runs/sft runs/dpo") { models, vectors, device, host, port, db, keys, runs, data, prompts, batch, queue, seconds, rate };
+        var (device, dtype) = (Screen.Device(), Screen.Dtype());
+        var command = new Command("serve", "Models behind OpenAI's interface, with pages for chat, votes ('Which response do you prefer?'), attention, vectors, runs and data. Example: lect serve --model runs/sft runs/dpo") { models, vectors, device, dtype, host, port, db, keys, runs, data, prompts, batch, queue, seconds, rate };
         command.SetAction(async (parsed, cancel) =>
         {
             string[] known = Environment.GetEnvironmentVariable("LECT_API_KEY") is { Length: > 0 } key ? [key] : [];
@@ -30,6 +30,7 @@ internal static class ServeCommands
                 Models = parsed.GetValue(models) ?? [],
                 Vectors = parsed.GetValue(vectors) ?? [],
                 Device = parsed.GetValue(device)!,
+                Dtype = parsed.GetValue(dtype)!,
                 Host = parsed.GetValue(host)!,
                 Port = parsed.GetValue(port),
                 Db = parsed.GetValue(db)!,

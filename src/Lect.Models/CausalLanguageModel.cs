@@ -9,6 +9,7 @@ namespace Lect.Models;
 public abstract class CausalLanguageModel(string name) : nn.Module(name), ISequenceClassifier
 {
     private protected Linear? score;
+    private Tensor? roundedHead;
 
     /// <summary>V.</summary>
     public abstract long VocabularySize { get; }
@@ -76,6 +77,22 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name), ISeque
     /// <summary>The precision of matrix products; fp32 unless set. Parameters stay fp32.</summary>
     public ComputeType Compute { get; set; }
 
+    /// <summary>Rounds the weights of all matrix products to bf16, for inference: a step of decoding then reads half as much of them. Products are of fp32 activations with these, summed in fp32.</summary>
+    /// <remarks>The weights themselves change; those of an adapter that is not merged stay as they are.</remarks>
+    public void RoundWeights()
+    {
+        foreach (var layer in modules().OfType<ProjectionLayer>()) layer.Round();
+        roundedHead?.Dispose();
+        roundedHead = Projection.Round(HeadWeight);
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) roundedHead?.Dispose();
+        base.Dispose(disposing);
+    }
+
     /// <summary>Final activations, after the last norm.</summary>
     /// <param name="ids_BT">Token ids, int64 [B, T].</param>
     /// <param name="real_BS">1 = real, 0 = padding, int64 [B, S] over all positions seen; null: all real. Where rows hold several documents that are not to see each other: the number of each token's document, from 1.</param>
@@ -108,7 +125,7 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name), ISeque
     }
 
     /// <summary>The output layer alone: [..., C] to [..., V] fp32.</summary>
-    public Tensor Head(Tensor hidden) => Projection.OutIn(hidden, HeadWeight, null, Compute).to(ScalarType.Float32);
+    public Tensor Head(Tensor hidden) => Projection.OutIn(hidden, HeadWeight, null, Compute, roundedHead).to(ScalarType.Float32);
 
     /// <summary>scale * sum of -log p(label) in nats over labels that are not -100; labels stand at the position that predicts them.</summary>
     /// <param name="ids_BT">Token ids.</param>

@@ -49,7 +49,7 @@ internal sealed class ServedModels : IDisposable
         var model = new ServedModel(name, DateTimeOffset.UtcNow.ToUnixTimeSeconds());
         if (Translator.IsAt(parts[0])) return model with { Translator = Translator.Load(parts[0], options.Device) };
         if (Lect.Models.ModelFolder.IsEncoder(parts[0])) return model with { Embedder = new(TextEmbedder.Load(parts[0], options.Device), name) };
-        return model with { Host = new(LanguageModel.Load(parts[0], options.Device, adapters: parts[1..]), options.Hosting) };
+        return model with { Host = new(LanguageModel.Load(parts[0], options.Device, adapters: parts[1..], type: options.Dtype), options.Hosting) };
     }
 
     /// <summary>Takes no more requests; waits for those in work.</summary>

@@ -11,6 +11,8 @@ public sealed record StudioOptions
     public IReadOnlyList<string> Vectors { get; init; } = [];
     /// <summary>auto, cpu, cuda, cuda:N or mps.</summary>
     public string Device { get; init; } = "auto";
+    /// <summary>fp32, or bf16: weights of decoders' products are rounded to it, which halves what a token reads. <value>fp32</value></summary>
+    public string Dtype { get; init; } = "fp32";
     /// <summary>Address to listen at. <value>127.0.0.1</value></summary>
     public string Host { get; init; } = "127.0.0.1";
     /// <summary>0: any free one. <value>5080</value></summary>

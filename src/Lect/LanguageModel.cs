@@ -85,13 +85,16 @@ public sealed class LanguageModel : IDisposable
     /// <param name="device">auto, cpu, cuda, cuda:N or mps.</param>
     /// <param name="context">A longer context than the model was made for, by interpolation of its rotary positions; null: its own.</param>
     /// <param name="adapters">Folders of LoRA adapters, merged into the weights in order; the last one's tokenizer and template count where it has them.</param>
+    /// <param name="type">fp32, or bf16: weights of matrix products are rounded to it (<see cref="CausalLanguageModel.RoundWeights"/>).</param>
     /// <exception cref="InvalidDataException">Something is missing or damaged; the message says what.</exception>
-    public static LanguageModel Load(string folder, string device = "auto", long? context = null, IReadOnlyList<string>? adapters = null)
+    public static LanguageModel Load(string folder, string device = "auto", long? context = null, IReadOnlyList<string>? adapters = null, string type = "fp32")
     {
+        if (type is not ("fp32" or "bf16")) throw new InvalidDataException($"Found --dtype {type}. Expected fp32 or bf16.");
         var model = ModelFolder.Load(folder, Devices.Choose(device), context: context);
         try
         {
             foreach (var adapter in adapters ?? []) Lora.Merge(model, adapter);
+            if (type == "bf16") model.RoundWeights();
             var (words, tokenizer) = AlignedModel.WordsOf(folder, adapters);
             return new(model, tokenizer, ReadDefaults(File.Exists(Path.Combine(words, "generation_config.json")) ? words : folder, model.ConfigJson), words);
         }

@@ -8,6 +8,7 @@ namespace Lect.Models;
 internal abstract class ProjectionLayer(string name) : nn.Module(name)
 {
     private LowRank? adapter;
+    private Tensor? rounded;
 
     /// <summary>The weight, [out, in] or as <see cref="IsInOut"/> says.</summary>
     public abstract Parameter Weight { get; }
@@ -31,7 +32,21 @@ internal abstract class ProjectionLayer(string name) : nn.Module(name)
     public Tensor forward(Tensor x, ComputeType compute) => adapter is { IsOn: true } ? adapter.Apply(this, x, compute) : Plain(x, compute);
 
     /// <summary>The projection without its adapter.</summary>
-    public Tensor Plain(Tensor x, ComputeType compute, bool withBias = true) => IsInOut ? Projection.InOut(x, Weight, withBias ? Bias : null, compute) : Projection.OutIn(x, Weight, withBias ? Bias : null, compute);
+    public Tensor Plain(Tensor x, ComputeType compute, bool withBias = true) => IsInOut ? Projection.InOut(x, Weight, withBias ? Bias : null, compute, rounded) : Projection.OutIn(x, Weight, withBias ? Bias : null, compute, rounded);
+
+    /// <summary>See <see cref="CausalLanguageModel.RoundWeights"/>.</summary>
+    public void Round()
+    {
+        rounded?.Dispose();
+        rounded = Projection.Round(Weight);
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) rounded?.Dispose();
+        base.Dispose(disposing);
+    }
 
     /// <summary>The bias added to a result.</summary>
     public Tensor Biased(Tensor y) => Bias is null ? y : y + Bias;

@@ -21,17 +21,27 @@ internal static class Projection
     /// <param name="weight">[in, out], fp32.</param>
     /// <param name="bias">[out] or null.</param>
     /// <param name="compute">Precision; a bf16 x asks for bf16.</param>
-    public static Tensor InOut(Tensor x, Tensor weight, Tensor? bias, ComputeType compute) =>
+    /// <param name="rounded">The weight in bf16 (<see cref="Round"/>): half as much to read where few rows are multiplied; null: there is none.</param>
+    public static Tensor InOut(Tensor x, Tensor weight, Tensor? bias, ComputeType compute, Tensor? rounded = null) =>
         compute == ComputeType.BFloat16 ? Bf16.Run(x, weight, bias!, false)
-        : FewRows.Takes(x, weight, weight.shape[0]) ? FewRows.InOut(x, weight, bias)
+        : FewRows.Takes(x, weight, weight.shape[0]) ? FewRows.InOut(x, rounded ?? weight, bias)
         : bias is null ? x.matmul(weight)
         : addmm(bias, x.reshape(-1, weight.shape[0]), weight, 1, 1).view([.. x.shape[..^1], weight.shape[1]]);
 
     /// <summary>W is [out, in], as a Linear layer keeps it: y = x Wᵀ + b.</summary>
-    public static Tensor OutIn(Tensor x, Tensor weight, Tensor? bias, ComputeType compute) =>
+    public static Tensor OutIn(Tensor x, Tensor weight, Tensor? bias, ComputeType compute, Tensor? rounded = null) =>
         compute == ComputeType.BFloat16 ? Bf16.Run(x, weight, bias!, true)
-        : FewRows.Takes(x, weight, weight.shape[1]) ? FewRows.OutIn(x, weight, bias)
+        : FewRows.Takes(x, weight, weight.shape[1]) ? FewRows.OutIn(x, rounded ?? weight, bias)
         : nn.functional.linear(x, weight, bias!);
+
+    /// <summary>Rounds a weight to bf16 in place, and gives it in that type too; the caller disposes it.</summary>
+    public static Tensor Round(Tensor weight)
+    {
+        using var noGrad = no_grad();
+        var rounded = weight.to(ScalarType.BFloat16).DetachFromDisposeScope();
+        weight.copy_(rounded);
+        return rounded;
+    }
 
     private sealed class Bf16 : KernelFunction<Bf16>
     {

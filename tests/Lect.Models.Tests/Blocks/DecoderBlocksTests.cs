@@ -43,6 +43,10 @@ public class DecoderBlocksTests
             Assert.True(FewRows.Takes(x, weight, inputs));
             Near.Equal(expected, Projection.OutIn(x, weight, bias, ComputeType.Float32), 1e-4, 1e-5, $"{inputs} to {outputs}");
             Near.Equal(expected, Projection.InOut(x, weight.t().contiguous(), bias, ComputeType.Float32), 1e-4, 1e-5, $"{inputs} to {outputs}, [in, out]");
+            var rounded = weight.to(ScalarType.BFloat16);
+            expected = nn.functional.linear(x, rounded.to(ScalarType.Float32), bias);
+            Near.Equal(expected, FewRows.OutIn(x, rounded, bias), 1e-4, 1e-5, $"{inputs} to {outputs}, bf16");
+            Near.Equal(expected, FewRows.InOut(x, rounded.t().contiguous(), bias), 1e-4, 1e-5, $"{inputs} to {outputs}, [in, out], bf16");
         }
     }
 

@@ -233,6 +233,20 @@ public class DecodingTests
         Assert.Equal(2, Generator.Stream(model, [other, [.. shared, 1]], options with { MaxNewTokens = 1 }).Count());
     }
 
+    [Theory, MemberData(nameof(Architectures))]
+    public void Rounded_weights_decode_as_they_read(string name)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using CausalLanguageModel exact = ModelFolder.Load(Fixtures.Path_("hf", name)), model = ModelFolder.Load(Fixtures.Path_("hf", name));
+        model.RoundWeights();
+        long[] text = [5, 9, 2, 7, 11, 30, 31, 8, 6, 40, 12, 3];
+        var whole = model.Logits(tensor(text, 1, text.Length));   // many rows: fp32 products with the rounded weights
+        Assert.True((whole - exact.Logits(tensor(text, 1, text.Length))).abs().max().item<float>() > 1e-4, "nothing was rounded");
+        using var cache = model.NewCache(text.Length);
+        for (var i = 0; i < text.Length; i++) Near.Equal(whole[0, i], model.Logits(tensor(new[] { text[i] }, 1, 1), cache: cache)[0, 0], 2e-4, 1e-4, $"{name}, token {i}");
+    }
+
     [Fact]
     public void A_longer_context_is_made_by_interpolation_and_refused_where_positions_are_learned()
     {
