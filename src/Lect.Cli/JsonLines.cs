@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Lect.Text;
 
 namespace Lect;
 
@@ -80,17 +81,24 @@ internal sealed class JsonLines
         while (reader.ReadLine() is { } line) yield return line;
     }
 
-    private static JsonObject Parse(string line) => JsonNode.Parse(line) as JsonObject ?? throw new JsonException("found JSON that is no object.");
+    private static JsonObject Parse(string line)
+    {
+        try { return Rows.Checked(JsonNode.Parse(line)) ?? throw new JsonException("found JSON that is no object."); }
+        catch (ArgumentException e) { throw new JsonException("found a key twice.", e); }
+    }
 
     /// <summary>Token ids of a line: its "ids" as they are, else its text encoded.</summary>
-    public static int[] Ids(JsonObject line, string key, Func<string, int[]> encode) => line["ids"] is JsonArray ids ? [.. ids.Select(i => (int)i!)]
+    public static int[] Ids(JsonObject line, string key, Func<string, int[]> encode) => line["ids"] is JsonArray ids ? Numbers(ids, "ids")
         : line[key] is JsonValue value ? encode((string)value!)
         : throw new InvalidDataException($"found neither \"{key}\" nor \"ids\".");
 
     /// <summary>An encoder's row of a line: its "ids" with their "token_type_ids" as they are, else its "text" with its "text_pair".</summary>
     public static EncoderRow Row(JsonObject line, Func<string, string?, EncoderRow> encode, string key = "text", string pair = "text_pair") => line["ids"] is JsonArray ids
-        ? new([.. ids.Select(i => (int)i!)], line["token_type_ids"] is JsonArray types ? [.. types.Select(t => (int)t!)] : null)
+        ? new(Numbers(ids, "ids"), line["token_type_ids"] is JsonArray types ? Numbers(types, "token_type_ids") : null)
         : line[key] is JsonValue text ? encode((string)text!, (string?)line[pair]) : throw new InvalidDataException($"found neither \"{key}\" nor \"ids\".");
+
+    /// <summary>Whole numbers of a line.</summary>
+    public static int[] Numbers(JsonArray values, string name) => [.. values.Select(v => v is JsonValue value && value.TryGetValue<int>(out var number) ? number : throw new InvalidDataException($"found {v?.ToJsonString() ?? "null"} in \"{name}\". Expected whole numbers."))];
 
     /// <summary>The line's "id" goes with its answer.</summary>
     public static JsonObject Echo(JsonObject line, JsonObject answer)

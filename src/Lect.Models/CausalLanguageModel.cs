@@ -46,7 +46,7 @@ public abstract class CausalLanguageModel(string name) : nn.Module(name), ISeque
         {
             if (key.EndsWith(".bias", StringComparison.Ordinal)) parameter.zero_();
             else if (parameter.dim() == 1) parameter.fill_(1);
-            else parameter.normal_(0, IsResidual(key) ? InitializerRange / Math.Sqrt(2 * LayerCount) : InitializerRange, generator);
+            else parameter.copy_(empty(parameter.shape).normal_(0, IsResidual(key) ? InitializerRange / Math.Sqrt(2 * LayerCount) : InitializerRange, generator));   // drawn on the CPU: the same on every device
         }
     }
 

@@ -109,9 +109,9 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void A_bad_line_can_be_skipped()
     {
-        var answer = Tool.Ask("{\"ids\":[5,6]}\nnonsense\n{\"ids\":[7,8]}\n", "score", "--model", Gpt2, "--json", "--skip-bad-lines");
+        var answer = Tool.Ask("{\"ids\":[5,6]}\nnonsense\n{\"ids\":[null]}\n{\"ids\":[5],\"ids\":[6]}\n{\"ids\":[7,8]}\n", "score", "--model", Gpt2, "--json", "--skip-bad-lines");
         Assert.Equal((0, 2), (answer.Code, answer.Json.Count));
-        Assert.Contains("line 2", answer.Error, StringComparison.Ordinal);
+        foreach (var said in (string[])["line 2", "line 3: found null", "line 4: found a key twice"]) Assert.Contains(said, answer.Error, StringComparison.Ordinal);
     }
 
     [Fact]

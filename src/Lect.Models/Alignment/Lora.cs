@@ -137,14 +137,26 @@ public static class Lora
 
     /// <summary>Merges an adapter's folder into a model's weights, which then is as it would be had it been trained whole. Several are merged one after the other.</summary>
     /// <inheritdoc cref="Load"/>
-    public static LoraConfig Merge(CausalLanguageModel model, string folder)
+    public static LoraConfig Merge(CausalLanguageModel model, string folder) => Changed(model, folder, ReadConfig(folder), (change, layer) => change.Merge(layer));
+
+    /// <summary>Takes an adapter out of weights that it was merged into: W - s B A, exact up to rounding.</summary>
+    /// <param name="model">The merged model.</param>
+    /// <param name="folder">The adapter.</param>
+    /// <exception cref="InvalidDataException">The folder holds none or one of another model, DoRA's, or one with parts that were trained whole: what these were before is not in it.</exception>
+    public static LoraConfig Unmerge(CausalLanguageModel model, string folder)
     {
         var config = ReadConfig(folder);
+        if (config.UseDora || config.ModulesToSave is { Count: > 0 }) throw new InvalidDataException($"{folder}: found an adapter with {(config.UseDora ? "magnitudes (use_dora)" : "modules_to_save")}, which cannot be taken out of merged weights. Expected a plain one: load the model that it was trained on instead.");
+        return Changed(model, folder, config, (change, layer) => change.Unmerge(layer));
+    }
+
+    private static LoraConfig Changed(CausalLanguageModel model, string folder, LoraConfig config, Action<LowRank, ProjectionLayer> apply)
+    {
         var changes = Named(folder, () => Changes(model, config, seed: 1));
         try
         {
             Fill([.. Keys(changes.Select(c => (c.Name, c.Change))), .. Whole(model, config)], Path.Combine(folder, WeightsFile));
-            foreach (var (_, layer, change) in changes) change.Merge(layer);
+            foreach (var (_, layer, change) in changes) apply(change, layer);
             return config;
         }
         finally { foreach (var (_, _, change) in changes) change.Dispose(); }

@@ -26,7 +26,7 @@ internal sealed class LowRank : IDisposable
         var (weight, isInOut) = (layer.Weight, layer.IsInOut);
         var (outputs, inputs) = isInOut ? (weight.shape[1], weight.shape[0]) : (weight.shape[0], weight.shape[1]);
         using var noGrad = no_grad();
-        a = new(empty(rank, inputs, device: weight.device).uniform_(-1 / Math.Sqrt(inputs), 1 / Math.Sqrt(inputs), generator));
+        a = new(empty(rank, inputs).uniform_(-1 / Math.Sqrt(inputs), 1 / Math.Sqrt(inputs), generator).to(weight.device));
         b = new(zeros(outputs, rank, device: weight.device));
         if (hasMagnitude) magnitude = new(Norm(layer));
     }
@@ -45,7 +45,7 @@ internal sealed class LowRank : IDisposable
     {
         var low = Projection.OutIn(Projection.OutIn(layer.training && dropout > 0 ? Dropout.Apply(x, dropout) : x, a.weight, null, compute) * scale, b.weight, null, compute);
         if (magnitude is null) return layer.Plain(x, compute) + low;
-        return layer.Biased((layer.Plain(x, compute, withBias: false) + low) * (magnitude.weight / Norm(layer)));
+        return layer.Biased((layer.Plain(x, compute, withBias: false) + low) * (magnitude.weight / Norm(layer))).to(low.dtype);
     }
 
     // ‖W + s B A‖ of each output, [out]; no gradient.
@@ -54,6 +54,15 @@ internal sealed class LowRank : IDisposable
         using var noGrad = no_grad();
         var weight_OI = layer.IsInOut ? layer.Weight.t() : layer.Weight;
         return (weight_OI + b.weight.mm(a.weight) * scale).square().sum(1).sqrt();
+    }
+
+    /// <summary>Takes a merged change out of the weight again. Not of DoRA: what its weight was divided by is not known any more.</summary>
+    public void Unmerge(ProjectionLayer layer)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var change_OI = b.weight.mm(a.weight) * scale;
+        layer.Weight.sub_(layer.IsInOut ? change_OI.t() : change_OI);
     }
 
     /// <summary>Makes the change one of the weight itself.</summary>

@@ -181,12 +181,13 @@ public static class BeamSearch
 
         public Tensor Next(long[] last)
         {
-            var ids = cache.Length == 0 ? tensor(prompt.Select(i => (long)i).ToArray()).unsqueeze(0) : tensor(last).unsqueeze(1);
+            var device = model.HeadWeight.device;
+            var ids = cache.Length == 0 ? tensor(prompt.Select(i => (long)i).ToArray(), device: device).unsqueeze(0) : tensor(last, device: device).unsqueeze(1);
             var hidden = model.Hidden(ids, cache: cache);
             return model.Head(hidden.narrow(1, hidden.shape[1] - 1, 1)).squeeze(1).log_softmax(-1);
         }
 
-        public void Select(Tensor rows) => cache.Reorder(rows);
+        public void Select(Tensor rows) => cache.Reorder(rows.to(model.HeadWeight.device));
 
         public Action<float[], int[]>? Process => (row, newIds) => LogitsProcessors.Apply(row, (int[])[.. prompt, .. newIds], newIds.Length, options);
 

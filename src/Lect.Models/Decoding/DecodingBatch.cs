@@ -34,7 +34,7 @@ public sealed class DecodingBatch : IDisposable
         var prompts = rows.Select(r => r.Prompt).ToList();
         cache = model.NewCache(Math.Min(rows.Max(r => r.Prompt.Length + r.Options.MaxNewTokens), model.ContextLength));
         using var scope = NewDisposeScope();
-        var shared = ReadShared(prompts);
+        var (shared, device) = (ReadShared(prompts), Device);
         var longest = prompts.Max(p => p.Length) - shared;
         padded = prompts.Any(p => p.Length - shared < longest);
         long[] ids = new long[prompts.Count * longest], real = new long[ids.Length];
@@ -44,10 +44,12 @@ public sealed class DecodingBatch : IDisposable
                 var at = (r + 1) * longest - prompts[r].Length + i;   // padded on the left, so that all rows end together
                 (ids[at], real[at]) = (prompts[r][i], 1);
             }
-        ids_BT = tensor(ids, prompts.Count, longest).DetachFromDisposeScope();
-        real_BS = cat([ones(prompts.Count, shared, dtype: ScalarType.Int64), tensor(real, prompts.Count, longest)], 1).DetachFromDisposeScope();
+        ids_BT = tensor(ids, prompts.Count, longest, device: device).DetachFromDisposeScope();
+        real_BS = cat([ones(prompts.Count, shared, dtype: ScalarType.Int64, device: device), tensor(real, prompts.Count, longest, device: device)], 1).DetachFromDisposeScope();
         positions_BT = Masks.Positions(real_BS).narrow(1, shared, longest).clone().DetachFromDisposeScope();
     }
+
+    private Device Device => model.HeadWeight.device;
 
     /// <summary>Rows that go on.</summary>
     public int Count => rows.Count;
@@ -59,8 +61,8 @@ public sealed class DecodingBatch : IDisposable
         var shared = Generator.Shared(prompts);
         if (shared < LeastShared) return 0;
         using var noGrad = no_grad();
-        model.Hidden(tensor(prompts[0][..shared].Select(i => (long)i).ToArray(), 1, shared), cache: cache);
-        cache.Reorder(zeros(prompts.Count, dtype: ScalarType.Int64));
+        model.Hidden(tensor(prompts[0][..shared].Select(i => (long)i).ToArray(), 1, shared, device: Device), cache: cache);
+        cache.Reorder(zeros(prompts.Count, dtype: ScalarType.Int64, device: Device));
         return shared;
     }
 
@@ -80,8 +82,8 @@ public sealed class DecodingBatch : IDisposable
         var goingOn = Enumerable.Range(0, rows.Count).Where(r => !tokens[r].IsEnd).ToList();
         if (goingOn.Count == 0) { rows.Clear(); return tokens; }
         Keep(goingOn);
-        Replace(ref ids_BT, tensor(rows.Select(r => (long)r.Ids[^1]).ToArray(), rows.Count, 1));
-        Replace(ref real_BS, cat([real_BS, ones(rows.Count, 1, dtype: ScalarType.Int64)], 1));
+        Replace(ref ids_BT, tensor(rows.Select(r => (long)r.Ids[^1]).ToArray(), rows.Count, 1, device: Device));
+        Replace(ref real_BS, cat([real_BS, ones(rows.Count, 1, dtype: ScalarType.Int64, device: Device)], 1));
         Replace(ref positions_BT, positions_BT.narrow(1, positions_BT.shape[1] - 1, 1) + 1);
         return tokens;
     }
@@ -101,7 +103,7 @@ public sealed class DecodingBatch : IDisposable
         var stay = kept.ConvertAll(r => rows[r]);
         rows.Clear();
         rows.AddRange(stay);
-        var keep = tensor(kept.Select(r => (long)r).ToArray());
+        var keep = tensor(kept.Select(r => (long)r).ToArray(), device: Device);
         cache.Reorder(keep);
         Replace(ref ids_BT, ids_BT.index_select(0, keep));
         Replace(ref real_BS, real_BS.index_select(0, keep));
@@ -128,7 +130,7 @@ public sealed class DecodingBatch : IDisposable
         rows.AddRange(other.rows);
         other.rows.Clear();
 
-        Tensor Longer(Tensor real) => real.shape[1] == length ? real : cat([zeros(real.shape[0], length - real.shape[1], dtype: ScalarType.Int64), real], 1);
+        Tensor Longer(Tensor real) => real.shape[1] == length ? real : cat([zeros(real.shape[0], length - real.shape[1], dtype: ScalarType.Int64, device: Device), real], 1);
     }
 
     private static void Replace(ref Tensor old, Tensor fresh)

@@ -32,7 +32,8 @@ public sealed record Comparison(JsonArray Prompt, string Chosen, string Rejected
 /// <summary>The field's formats of instructions and comparisons, read a row at a time: <c>messages</c>; <c>prompt</c> and <c>completion</c>; Dolly, Alpaca, ShareGPT, question and answer; <c>prompt</c>, <c>chosen</c>, <c>rejected</c> as texts or messages; hh-rlhf's dialogues; ranked answers.</summary>
 /// <param name="path">What messages call the data.</param>
 /// <param name="columns">Our names to the file's.</param>
-public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? columns = null)
+/// <param name="leftOut">Told why a row is left out.</param>
+public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? columns = null, Action<string>? leftOut = null)
 {
     /// <summary>Names that columns may be given for.</summary>
     public static IReadOnlyList<string> Columns { get; } = ["messages", "prompt", "completion", "chosen", "rejected"];
@@ -56,7 +57,7 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
         if (row["instruction"] is JsonValue && Column(row, "prompt") is null)
         {
             var (instruction, more) = (Text(row["instruction"], "instruction", row), Text(row["input"] ?? row["context"], "input", row, ""));
-            return new(new JsonArray(Message("user", more.Length == 0 ? instruction : instruction + "\n\n" + more), Message("assistant", Text(row["response"] ?? row["output"], "response", row))));
+            return new(new JsonArray(Message("user", more.Length == 0 ? instruction : instruction + "\n\n" + more), Message("assistant", Text(Column(row, "completion", "response", "output"), "response", row))));
         }
         var (prompt, completion) = (Column(row, "prompt", "question"), Column(row, "completion", "response", "answer", "chosen"));
         if (prompt is JsonArray before) return new(new JsonArray([.. Turns(before).Select(m => m!.DeepClone()), .. (completion is JsonArray after ? Turns(after).Select(m => m!.DeepClone()) : [Message("assistant", Text(completion, "completion", row))])]));
@@ -68,7 +69,7 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
     public JsonArray Prompt(JsonObject row)
     {
         if (Column(row, "messages") is JsonArray messages) return WithoutAnswer(Turns(messages));
-        if (row["chosen"] is not null && Column(row, "prompt") is null) return Comparisons(row).First().Prompt;
+        if (row["chosen"] is not null && Column(row, "prompt") is null) return Comparisons(row).FirstOrDefault()?.Prompt ?? throw new InvalidDataException($"{path}: found a row whose conversations part before the last answer. Expected two answers to one conversation.");
         var prompt = Column(row, "prompt", "instruction", "question", "text");
         return prompt switch
         {
@@ -78,7 +79,7 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
         };
     }
 
-    private static JsonArray WithoutAnswer(JsonArray turns) => turns.Count > 1 && (string?)turns[^1]!["role"] == "assistant" ? new([.. turns.SkipLast(1).Select(m => m!.DeepClone())]) : turns;
+    private static JsonArray WithoutAnswer(JsonArray turns) => turns.Count > 1 && (string?)turns[^1]!["role"] == "assistant" ? [.. WithoutLast(turns)] : turns;
 
     /// <summary>The comparisons of a row; ranked answers give every pair.</summary>
     /// <exception cref="InvalidDataException">A row of another format.</exception>
@@ -98,19 +99,30 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
         {
             var (a, b) = (Turns(chosen as JsonArray ?? throw Mixed(row)), Turns(rejected as JsonArray ?? throw Mixed(row)));
             if (a.Count == 0 || b.Count == 0) throw new InvalidDataException($"{path}: found a row with chosen or rejected without a turn. Expected at least the answer.");
-            var before = prompt is JsonArray turns ? Turns(turns) : prompt is null ? new JsonArray([.. a.SkipLast(1).Select(m => m!.DeepClone())]) : new JsonArray(Message("user", Text(prompt, "prompt", row)));
-            yield return new(before, Content(a[^1]), Content(b[^1]), Margin: margin, IsTie: isTie, Kind: kind);
+            if (Parted(a, b)) yield break;
+            yield return new([.. prompt is null ? [] : Before(prompt, row).Select(m => m!.DeepClone()), .. WithoutLast(a)], Content(a[^1]), Content(b[^1]), Margin: margin, IsTie: isTie, Kind: kind);
             yield break;
         }
         var (better_, worse_) = (Text(chosen, "chosen", row), Text(rejected, "rejected", row));
         if (prompt is null)
         {
             if (Dialogue(better_) is not { } won || Dialogue(worse_) is not { } lost) throw new InvalidDataException($"{path}: found chosen and rejected without a prompt that are no dialogues of hh-rlhf's (\"\\n\\nHuman: … \\n\\nAssistant: …\"). Expected such dialogues, or a prompt.");
-            yield return new(new JsonArray([.. won.SkipLast(1).Select(m => m!.DeepClone())]), Content(won[^1]), Content(lost[^1]), Margin: margin, IsTie: isTie, Kind: kind);
+            if (Parted(won, lost)) yield break;
+            yield return new([.. WithoutLast(won)], Content(won[^1]), Content(lost[^1]), Margin: margin, IsTie: isTie, Kind: kind);
             yield break;
         }
         yield return new(Before(prompt, row), better_, worse_, margin, isTie, kind);
     }
+
+    // A comparison is of two answers to one conversation.
+    private bool Parted(JsonArray a, JsonArray b)
+    {
+        if (JsonNode.DeepEquals(new JsonArray([.. WithoutLast(a)]), new JsonArray([.. WithoutLast(b)]))) return false;
+        leftOut?.Invoke("whose conversations part before the last answer");
+        return true;
+    }
+
+    private static IEnumerable<JsonNode> WithoutLast(JsonArray turns) => turns.SkipLast(1).Select(m => m!.DeepClone());
 
     private JsonArray Before(JsonNode prompt, JsonObject row) => prompt is JsonArray turns ? Turns(turns) : [Message("user", Text(prompt, "prompt", row))];
 
@@ -125,7 +137,7 @@ public sealed class ChatData(string path, IReadOnlyDictionary<string, string>? c
     private InvalidDataException Mixed(JsonObject row) => new($"{path}: found a row with the columns {Names(row)} in which one of chosen and rejected is a list and the other is not. Expected both as texts, or both as messages.");
 
     // Best first, or by their ranks (0 the best).
-    private List<(string Text, double Rank)> Ranked(JsonArray answers, JsonArray? ranks, JsonObject row) => [.. answers.Select((a, i) => a is JsonObject o
+    private List<(string Text, double Rank)> Ranked(JsonArray answers, JsonArray? ranks, JsonObject row) => ranks is not null && ranks.Count != answers.Count ? throw new InvalidDataException($"{path}: found {answers.Count} responses and {ranks.Count} ranks. Expected as many.") : [.. answers.Select((a, i) => a is JsonObject o
         ? (Text(o["text"] ?? o["content"], "text", row), Number(o, "rank") ?? i)
         : (Text(a, "responses", row), Number(ranks?[i], "ranks") ?? i)).OrderBy(a => a.Item2)];
 

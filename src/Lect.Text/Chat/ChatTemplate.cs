@@ -165,7 +165,11 @@ public sealed class ChatTemplate
         foreach (var (name, token) in specialTokens) scope[name] = token;
         foreach (var (name, value) in options.Variables) scope[name] = JinjaValues.From(value);
         (scope["messages"], scope["tools"], scope["documents"], scope["add_generation_prompt"]) = (JinjaValues.From(cleaned), JinjaValues.From(options.Tools), JinjaValues.From(options.Documents), options.AddGenerationPrompt);
-        run.Do(() => body(new(scope, run)));
+        try { run.Do(() => body(new(scope, run))); }
+        catch (Exception e) when (e is ArgumentException or IndexOutOfRangeException or ArithmeticException or FormatException or InvalidOperationException or InvalidCastException or NullReferenceException or OutOfMemoryException)
+        {
+            throw new InvalidDataException($"The chat template asks for something that cannot be done ({e.Message}) Expected values that its filters and methods work on.", e);
+        }
         return open is null ? new(run.Text, run.Marked) : Cut(run, open);
     }
 

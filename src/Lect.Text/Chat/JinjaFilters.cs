@@ -13,7 +13,14 @@ internal static class JinjaFilters
     /// <summary>A test: value, arguments.</summary>
     internal delegate bool Test(object? value, JinjaArguments arguments);
 
-    public static Filter? Find(string name) => s_filters.GetValueOrDefault(name);
+    /// <summary>A filter by its name, which is charged for the text that it reads and makes; null: there is none.</summary>
+    public static Filter? Find(string name) => !s_filters.TryGetValue(name, out var filter) ? null : (value, arguments, run) =>
+    {
+        run.Spend((value as string)?.Length ?? 1);
+        var made = filter(value, arguments, run);
+        run.Spend((made as string)?.Length ?? 1);
+        return made;
+    };
 
     public static Test? FindTest(string name) => s_tests.GetValueOrDefault(name);
 
@@ -174,7 +181,12 @@ internal static class JinjaFilters
         return [.. items.Where(i => test(Attribute(i, a.At(0, "attribute"))) == keeps)];
     }
 
-    private static object? Folded(object? value, bool caseSensitive) => value is string text && !caseSensitive ? PythonText.Lower(text) : value;
+    private static object? Folded(object? value, bool caseSensitive)
+    {
+        if (value is not string text || caseSensitive) return value;
+        JinjaRun.Charge(text.Length);
+        return PythonText.Lower(text);
+    }
 
     private static List<object?> Sorted(IEnumerable<object?> items, object? attribute, bool caseSensitive, bool reverse, JinjaRun run)
     {
@@ -258,6 +270,7 @@ internal static class JinjaFilters
     private static BigInteger? Whole(object? value) => value switch
     {
         double d when double.IsFinite(d) => new BigInteger(Math.Truncate(d)),
+        string { Length: > 4300 } => null,   // Python reads no more digits
         string s when BigInteger.TryParse(PythonText.Trim(s), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var n) => n,
         string s when double.TryParse(s, NumberStyles.Float, CultureInfo.InvariantCulture, out var d) && double.IsFinite(d) => new BigInteger(Math.Truncate(d)),
         _ => JinjaValues.IsInteger(value, out var n) ? n : null,
@@ -324,7 +337,7 @@ internal static class JinjaFilters
     private static string ToJson(object? value, JinjaArguments a, JinjaRun run)
     {
         var indent = a.Named.GetValueOrDefault("indent") ?? a.At(1, "indent");
-        var blanks = indent switch { null => null, string text => text, _ => new string(' ', Math.Clamp(indent is BigInteger n && n < 1000 ? (int)n : 1000, 0, 1000)) };
+        var blanks = indent switch { null => null, string { Length: <= 1000 } text => text, string => throw Refused("indent", indent), _ => new string(' ', Math.Clamp(indent is BigInteger n && n < 1000 ? (int)n : 1000, 0, 1000)) };
         var (between, behindKey) = (blanks is null ? ", " : ",", ": ");
         if ((a.Named.GetValueOrDefault("separators") ?? a.At(2, "separators")) is { } separators) (between, behindKey) = JinjaValues.Items(separators) is [string x, string y] ? (x, y) : throw Refused("separators", separators);
         var json = JinjaValues.Json(value, blanks, between, behindKey, a.Flag(0, "ensure_ascii"), a.Flag(3, "sort_keys"));

@@ -360,7 +360,7 @@ internal static class JinjaMethods
     public static string Strip(string text, JinjaArguments a, bool atStart, bool atEnd)
     {
         var (start, end) = (0, text.Length);
-        Func<char, bool> goes = a.At(0, "chars") is string set ? c => set.Contains(c, StringComparison.Ordinal) : c => PythonText.IsSpace(c);
+        Func<char, bool> goes = a.At(0, "chars") is string set ? set.ToHashSet().Contains : c => PythonText.IsSpace(c);
         while (atEnd && end > start && goes(text[end - 1])) end--;
         while (atStart && start < end && goes(text[start])) start++;
         return text[start..end];

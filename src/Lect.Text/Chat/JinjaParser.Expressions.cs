@@ -169,8 +169,9 @@ internal sealed partial class JinjaParser
             case JinjaKind.Name: return Name(token.Text);
             case JinjaKind.Number: return _ => token.Value;
             case JinjaKind.Text:
-                var text = token.Text;
-                while (Now.Kind == JinjaKind.Text) text += Next().Text;
+                List<string> parts = [token.Text];
+                while (Now.Kind == JinjaKind.Text) parts.Add(Next().Text);
+                var text = string.Concat(parts);
                 return _ => text;
         }
         switch (token.Text)

@@ -29,13 +29,13 @@ internal sealed class JinjaRun(DateTime now)
     private const int MostDepth = 200;
     private readonly Stopwatch watch = Stopwatch.StartNew();
     private StringBuilder output = new();
-    private long work, calls;
+    private long work, looked, calls;   // looked: the work done when the clock was last looked at
     private int depth, captures;
 
     [ThreadStatic] private static JinjaRun? s_current;
 
     /// <summary>The rendering of this thread, which work inside of values is charged to.</summary>
-    public static void Charge(int units)
+    public static void Charge(long units)
     {
         s_current?.Spend(units);
         if (!RuntimeHelpers.TryEnsureSufficientExecutionStack()) throw new InvalidDataException("Found values in the chat template that are nested too deep, or hold themselves. Expected plain ones.");
@@ -64,7 +64,9 @@ internal sealed class JinjaRun(DateTime now)
     public void Spend(BigInteger units)
     {
         if (units > MostWork || (work += (long)units) > MostWork) throw new InvalidDataException($"The chat template asks for more than {MostWork:N0} steps and characters. Expected a template that comes to an end; it loops or multiplies text.");
-        if ((++calls & 63) == 0 && watch.Elapsed.TotalSeconds > MostSeconds) throw new InvalidDataException($"The chat template has run for {MostSeconds} seconds. Expected a template that comes to an end.");
+        if (++calls % 64 != 0 && work - looked < MostWork / 1000) return;
+        looked = work;
+        if (watch.Elapsed.TotalSeconds > MostSeconds) throw new InvalidDataException($"The chat template has run for {MostSeconds} seconds. Expected a template that comes to an end.");
     }
 
     public void Write(string text)

@@ -150,7 +150,7 @@ internal static class JinjaValues
 
     public static bool Equal(object? a, object? b)
     {
-        JinjaRun.Charge(1);
+        JinjaRun.Charge(a is string one && b is string other && one.Length == other.Length ? one.Length : 1);
         if (IsInteger(a, out var m) && IsInteger(b, out var n)) return m == n;
         if (IsNumber(a, out var x) && IsNumber(b, out var y)) return x == y;
         return (a, b) switch
@@ -170,6 +170,7 @@ internal static class JinjaValues
     /// <exception cref="InvalidDataException">Python has no order of the two.</exception>
     public static int Compare(object? a, object? b)
     {
+        JinjaRun.Charge(((a as string)?.Length ?? 1L) + ((b as string)?.Length ?? 1L));
         if (IsInteger(a, out var m) && IsInteger(b, out var n)) return m.CompareTo(n);
         if (IsNumber(a, out var x) && IsNumber(b, out var y)) return x.CompareTo(y);
         return (a, b) switch
@@ -316,12 +317,18 @@ internal static class JinjaValues
     public static string Json(object? value, string? indent, string between, string behindKey, bool asciiOnly, bool sorted)
     {
         var into = new StringBuilder();
-        void Line(int depth) { if (indent is not null) into.Append('\n').Insert(into.Length, indent, depth); }
+        void Line(int depth)
+        {
+            if (indent is null) return;
+            JinjaRun.Charge((long)indent.Length * depth);
+            into.Append('\n').Insert(into.Length, indent, depth);
+        }
         void Many(char open, char close, int depth, IReadOnlyList<Action> items)
         {
             into.Append(open);
             for (var i = 0; i < items.Count; i++)
             {
+                JinjaRun.Charge(between.Length);
                 if (i > 0) into.Append(between);
                 Line(depth + 1);
                 items[i]();
@@ -341,7 +348,7 @@ internal static class JinjaValues
                 case List<object?> or JinjaTuple: Many('[', ']', depth, [.. Items(v).Select(item => (Action)(() => Write(item, depth + 1)))]); break;
                 case JinjaDict dict:
                     var pairs = sorted ? dict.OrderBy(p => p.Key, Comparer<object>.Create(Compare)) : (IEnumerable<KeyValuePair<object, object?>>)dict;
-                    Many('{', '}', depth, [.. pairs.Select(p => (Action)(() => { JsonText(p.Key is string k ? k : Json(p.Key, null, between, behindKey, asciiOnly, sorted), asciiOnly, into); into.Append(behindKey); Write(p.Value, depth + 1); }))]);
+                    Many('{', '}', depth, [.. pairs.Select(p => (Action)(() => { JsonText(p.Key is string k ? k : Json(p.Key, null, between, behindKey, asciiOnly, sorted), asciiOnly, into); into.Append(behindKey); JinjaRun.Charge(behindKey.Length); Write(p.Value, depth + 1); }))]);
                     break;
                 default: throw new InvalidDataException($"Found '{TypeName(v)}' in the chat template where it writes JSON. Expected text, numbers, lists and mappings.");
             }

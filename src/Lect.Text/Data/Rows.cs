@@ -38,8 +38,10 @@ public static class Rows
         catch (Exception e) when (e is InvalidOperationException or ArgumentException) { throw new InvalidDataException($"{file}, line {number}: found {Shorten(line)}, which holds text that is no Unicode or a key twice.", e); }
     }
 
-    // Columns and texts are decoded at once, so that a bad escape or a doubled key is found at its line, not later.
-    private static JsonObject? Checked(JsonNode? node)
+    /// <summary>An object whose columns and texts are decoded at once, so that a bad escape or a doubled key is found at its line, not later; null: it is none.</summary>
+    /// <exception cref="ArgumentException">A key twice.</exception>
+    /// <exception cref="InvalidOperationException">Text that is no Unicode.</exception>
+    public static JsonObject? Checked(JsonNode? node)
     {
         if (node is not JsonObject row) return null;
         foreach (var (_, value) in row) _ = value?.ToJsonString();
@@ -57,7 +59,13 @@ public static class Rows
             catch (JsonException e) { throw new InvalidDataException($"{file} is no readable JSON: {e.Message}", e); }
         }
         if (json is not System.Text.Json.Nodes.JsonArray array) throw new InvalidDataException($"{file}: found {json?.GetValueKind().ToString() ?? "null"}. Expected an array of objects (or one object a line, in a .jsonl file).");
-        for (var i = 0; i < array.Count; i++) yield return array[i] as JsonObject ?? throw new InvalidDataException($"{file}: entry {i} of the array is no object.");
+        for (var i = 0; i < array.Count; i++) yield return Entry(file, array, i);
+    }
+
+    private static JsonObject Entry(string file, JsonArray array, int i)
+    {
+        try { return Checked(array[i]) ?? throw new InvalidDataException($"{file}: entry {i} of the array is no object."); }
+        catch (Exception e) when (e is InvalidOperationException or ArgumentException) { throw new InvalidDataException($"{file}: entry {i} of the array holds text that is no Unicode or a key twice.", e); }
     }
 
     /// <summary>The lines of a file, numbered from 1. A line ends at LF or CRLF only; bytes that are no UTF-8 are refused with their line.</summary>

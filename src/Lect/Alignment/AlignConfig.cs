@@ -56,6 +56,8 @@ public sealed record AlignConfig : IRecipeConfig
             if (!isOwn && !isDefault) faults.Add($"{name}: lect align {Recipe} does not read this section");
         faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(Train.BatchSize, Train.MicroBatchSize), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), "rejection" => Rollout.Faults(this).Concat(Rejection.Faults()), _ => [] });
         if (Model.Reference is not null && (Recipe is "sft" or "reward" || (Recipe == "dpo" && !Dpo.NeedsReference))) faults.Add("model.reference: this loss compares with none");
+        foreach (var (name, folders) in new[] { ("reward", Model.Reward), ("judge", Model.Judge) })
+            if (folders is { Length: 0 }) faults.Add($"model.{name}: found an empty list, expected folders of reward models");
         if (Model.Date is { } date && !DateTime.TryParseExact(date, AlignModels.Day, CultureInfo.InvariantCulture, DateTimeStyles.None, out _)) faults.Add($"model.date = '{date}': expected a day, such as 2026-11-27");
         if (Model.Value is not null && Recipe != "ppo") faults.Add("model.value: only lect align ppo has values");
         if ((Model.Reward ?? Model.Judge) is not null && !Samples) faults.Add("model.reward, model.judge: only lect align ppo, grpo and rejection ask for rewards");
@@ -68,7 +70,7 @@ public sealed record AlignConfig : IRecipeConfig
     /// <summary>What depends on where and when a run begins.</summary>
     internal AlignConfig HereAndNow() => this with
     {
-        Model = Model with { Date = Model.Date ?? DateTime.Now.ToString(AlignModels.Day, CultureInfo.InvariantCulture), Path = RunFile.FullPath(Model.Path), Reference = RunFile.FullPath(Model.Reference), Value = RunFile.FullPath(Model.Value), Reward = FullPaths(Model.Reward), Judge = FullPaths(Model.Judge) },
+        Model = Model with { Date = Model.Date ?? DateTime.Now.ToString(AlignModels.Day, CultureInfo.InvariantCulture), Path = RunFile.FullPath(Model.Path), Template = Model.Template is { } template && !ChatTemplate.BuiltIn.ContainsKey(template) ? RunFile.FullPath(template) : Model.Template, Reference = RunFile.FullPath(Model.Reference), Value = RunFile.FullPath(Model.Value), Reward = FullPaths(Model.Reward), Judge = FullPaths(Model.Judge) },
         Data = Data with { Path = RunFile.FullPath(Data.Path), ValidationPath = RunFile.FullPath(Data.ValidationPath) },
     };
 
@@ -269,7 +271,7 @@ public sealed record RolloutSection
         if (!(Temperature > 0)) yield return FormattableString.Invariant($"rollout.temperature = {Temperature}: expected more than 0");
         if (config.Train.Dropout > 0) yield return FormattableString.Invariant($"train.dropout = {config.Train.Dropout}: what is learned from must be what was sampled; leave the key away");
         if (config.Lora?.Dropout > 0) yield return FormattableString.Invariant($"lora.dropout = {config.Lora.Dropout}: what is learned from must be what was sampled; leave the key away");
-        if (!(ProgramSeconds > 0)) yield return FormattableString.Invariant($"rollout.program_seconds = {ProgramSeconds}: expected more than 0");
+        if (!(ProgramSeconds is > 0 and <= 86_400)) yield return FormattableString.Invariant($"rollout.program_seconds = {ProgramSeconds}: expected more than 0, and at most a day's 86400");
         if (Program is not null && config.Model.Reward is not null) yield return "rollout.program: found together with model.reward, expected one of them";
     }
 }

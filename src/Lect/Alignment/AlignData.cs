@@ -46,7 +46,7 @@ internal sealed class AlignData(AlignDataConfig config, int longest, Action<stri
         if (config.Path is null) return sdk();
         var isValidation = split == CorpusSplit.Validation;
         var path = isValidation && config.ValidationPath is not null ? config.ValidationPath : config.Path;
-        var data = new ChatData(path, config.Columns);
+        var data = new ChatData(path, config.Columns, why => Refuse(why));
         var all = Rows.Read(path, config.Format).SelectMany(row => read(row, data));
         return config.ValidationPath is not null ? all : all.Where(e => SdkCorpus.IsKept(key(e), config.Validation ?? 0.05) == isValidation);
     }
@@ -57,22 +57,42 @@ internal sealed class AlignData(AlignDataConfig config, int longest, Action<stri
     /// <param name="split">Which part.</param>
     /// <param name="encoder">Their template.</param>
     /// <param name="part">What of them is learned.</param>
-    public IEnumerable<AnswerRow> Examples(CorpusSplit split, ChatEncoder encoder, LearnedPart part)
+    public IEnumerable<AnswerRow> Examples(CorpusSplit split, ChatEncoder encoder, LearnedPart part) => Told(EachExample(split, encoder, part));
+
+    private IEnumerable<AnswerRow> EachExample(CorpusSplit split, ChatEncoder encoder, LearnedPart part)
     {
         var examples = Split(split, () => SdkInstructions.Examples(split), (row, data) => [data.Example(row)], e => e.Key);
         foreach (var example in Limited(split, examples))
         {
-            if (example.Messages is { } turns ? turns.Count == 0 || string.IsNullOrWhiteSpace(turns[^1]?["content"]?.ToString()) : string.IsNullOrWhiteSpace(example.Completion)) { Refuse("without an answer"); continue; }
+            static bool Answers(JsonNode? turn) => (string?)turn?["role"] == "assistant" && !string.IsNullOrWhiteSpace(turn["content"]?.ToString());
+            if (part switch { LearnedPart.Answers => !example.Turns.Any(Answers), LearnedPart.LastAnswer => !Answers(example.Turns.LastOrDefault()), _ => example.Turns.Count == 0 }) { Refuse("without an answer"); continue; }
             var row = encoder.Encode(example.Turns, part).Cut(longest);
             if (row.Scored > 0 || Refuse($"whose answer begins behind {longest} tokens")) yield return row;
         }
     }
 
+    // What was left out is told before somebody finds that nothing is left.
+    private IEnumerable<T> Told<T>(IEnumerable<T> rows)
+    {
+        var any = false;
+        foreach (var row in rows)
+        {
+            any = true;
+            yield return row;
+        }
+        if (!any) Tell();
+    }
+
     /// <summary>Comparisons whose texts fit.</summary>
-    public IEnumerable<ComparisonRow> Comparisons(CorpusSplit split, Func<Comparison, ComparisonRow> encode) => Rowed(Limited(split, Split(split, () => SdkInstructions.Comparisons(split), (row, data) => data.Comparisons(row), c => c.PromptText)), encode);
+    /// <param name="split">Which part.</param>
+    /// <param name="encode">As a model reads them.</param>
+    /// <param name="ties">Whether ties are wanted.</param>
+    public IEnumerable<ComparisonRow> Comparisons(CorpusSplit split, Func<Comparison, ComparisonRow> encode, bool ties = true) => Rowed(Limited(split, Split(split, () => SdkInstructions.Comparisons(split), (row, data) => data.Comparisons(row), c => c.PromptText)).Where(c => ties || !c.IsTie || Refuse("that are ties")), encode);
 
     /// <summary>Comparisons as token rows; those that cannot be compared are left out.</summary>
-    public IEnumerable<ComparisonRow> Rowed(IEnumerable<Comparison> comparisons, Func<Comparison, ComparisonRow> encode)
+    public IEnumerable<ComparisonRow> Rowed(IEnumerable<Comparison> comparisons, Func<Comparison, ComparisonRow> encode) => Told(EachRow(comparisons, encode));
+
+    private IEnumerable<ComparisonRow> EachRow(IEnumerable<Comparison> comparisons, Func<Comparison, ComparisonRow> encode)
     {
         foreach (var c in comparisons)
         {
@@ -87,7 +107,9 @@ internal sealed class AlignData(AlignDataConfig config, int longest, Action<stri
     /// <param name="split">Which part.</param>
     /// <param name="encoder">Their template.</param>
     /// <param name="room">Tokens of an answer.</param>
-    public IEnumerable<PromptRow> Prompts(CorpusSplit split, ChatEncoder encoder, int room)
+    public IEnumerable<PromptRow> Prompts(CorpusSplit split, ChatEncoder encoder, int room) => Told(EachPrompt(split, encoder, room));
+
+    private IEnumerable<PromptRow> EachPrompt(CorpusSplit split, ChatEncoder encoder, int room)
     {
         var prompts = Split(split, () => SdkInstructions.Prompts(split).Select(p => (p.Prompt, (SdkText?)p.Fact)), (row, data) => [(data.Prompt(row), (SdkText?)null)], p => p.Prompt.ToJsonString());
         foreach (var (prompt, fact) in Limited(split, prompts))

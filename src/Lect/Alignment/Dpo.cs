@@ -24,8 +24,8 @@ public static class Dpo
         note?.Invoke($"reading {config.Data.Describe}");
         var data = new AlignData(config.Data, longest, note);
         ComparisonRow Encode(Comparison c) => ComparisonRow.Of(model.Encoder, c);
-        var validation = data.Comparisons(CorpusSplit.Validation, Encode).Take(config.Train.EvalExamples).ToList();
-        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train, Encode), r => r.Length, config.Train.BatchSize, config.Seed);
+        var validation = data.Comparisons(CorpusSplit.Validation, Encode, ties: false).Take(config.Train.EvalExamples).ToList();
+        using var batches = new StreamedBatches<ComparisonRow>(() => data.Comparisons(CorpusSplit.Train, Encode, ties: false), r => r.Length, config.Train.BatchSize, config.Seed);
         config = AlignRun.Resolve(config, model.Model.Width, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
@@ -43,6 +43,7 @@ public static class Dpo
             Figures = figures.Take,
             Evaluate = validation.Count == 0 ? null : () => Evaluate(policy, validation, config.Train.Pass, seen),
             Sample = () => AlignRun.Sample(model, config),
+            TellsStart = true,
             Save = model.Save,
             Load = model.Load,
         }, config.Train, config.Seed, run, report, stop);
@@ -105,6 +106,8 @@ public static class Dpo
         private void Tell(PairLogProbs pairs, Averages figures, int count)
         {
             using var noGrad = no_grad();
+            // Of losses that compare means, the means, as TRL's trainers of these.
+            if (dpo.Loss is "simpo" or "orpo") pairs = pairs with { Chosen = pairs.Chosen / pairs.ChosenTokens!, Rejected = pairs.Rejected / pairs.RejectedTokens! };
             var (chosen, rejected) = pairs.ReferenceChosen is null ? (pairs.Chosen * dpo.Beta, pairs.Rejected * dpo.Beta) : ((pairs.Chosen - pairs.ReferenceChosen) * dpo.Beta, (pairs.Rejected - pairs.ReferenceRejected!) * dpo.Beta);
             void Add(string name, Tensor x) => figures.Add(name, x.mean().item<float>(), count);
             Add("rewards/chosen", chosen);

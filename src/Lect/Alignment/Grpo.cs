@@ -38,6 +38,7 @@ public static class Grpo
             Evaluate = sampling.Evaluation(compares ? batch => sampling.Divergence(batch, reference) : null),
             HighestOf = "eval/reward",
             Sample = () => AlignRun.Sample(policy, config),
+            TellsStart = true,
             Save = to => { policy.Save(to); if (to != run.Path) sampling.Save(to); },
             Load = from => { policy.Load(from); sampling.Load(from); },
         }, config.Train, config.Seed, run, report, stop);
@@ -61,7 +62,7 @@ public static class Grpo
             sampling["advantages"] = tensor(GroupLoss.Advantages(scores, config.Grpo.Generations, config.Grpo.ScaleRewards).Select(a => (float)a).ToArray(), device: device);
             var groups = scores.Chunk(config.Grpo.Generations).ToList();
             sampling.Figures.Add("reward", rewards.Average());
-            sampling.Figures.Add("reward_std", groups.Average(g => Math.Sqrt(g.Average(r => (r - g.Average()) * (r - g.Average())))));
+            sampling.Figures.Add("reward_std", groups.Average(g => Math.Sqrt(g.Sum(r => (r - g.Average()) * (r - g.Average())) / (g.Length - 1))));
             sampling.Figures.Add("frac_reward_zero_std", groups.Average(g => g.All(r => r == g[0]) ? 1.0 : 0));
             return [.. Enumerable.Range(0, answers.Count)];
         }

@@ -49,6 +49,7 @@ public static class Ppo
             Evaluate = evaluation is null ? null : () => WithObjective(evaluation(), config.Ppo.KlCoef),
             HighestOf = "eval/rlhf_reward",
             Sample = () => AlignRun.Sample(policy, config),
+            TellsStart = true,
             Save = to => { policy.Save(to); if (to != run.Path) { sampling.Save(to); SafeTensorsFile.Write(Path.Combine(to, "value.safetensors"), value.named_parameters().Select(p => (p.name, (Tensor)p.parameter))); } },
             Load = from => { policy.Load(from); sampling.Load(from); ModelFolder.LoadWeights(value, Weights.Open(Path.Combine(from, "value.safetensors")), from); },
         }, config.Train, config.Seed, run, report, stop);

@@ -36,6 +36,7 @@ public static class Rejection
             Evaluate = sampling.Evaluation(config.Model.Judge is null ? null : batch => sampling.Divergence(batch, reference)),
             HighestOf = "eval/reward",
             Sample = () => AlignRun.Sample(policy, config),
+            TellsStart = true,
             Save = to => { policy.Save(to); if (to != run.Path) sampling.Save(to); },
             Load = from => { policy.Load(from); sampling.Load(from); },
         }, config.Train, config.Seed, run, report, stop);

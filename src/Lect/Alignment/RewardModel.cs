@@ -38,7 +38,8 @@ public static class RewardModel
             Tokens = b => b.Sum(r => (long)r.Chosen.Ids.Length + r.Rejected.Ids.Length),
             Loss = (b, scale) => { model.Compute = config.Train.Compute; return Loss(model, b, scale, config.Reward.Centering, figures); },
             Figures = figures.Take,
-            Evaluate = validation.Count == 0 ? null : () => Evaluate(model, validation),
+            Evaluate = validation.All(r => r.Source.IsTie) ? null : () => Evaluate(model, validation),
+            TellsStart = true,
             Save = model.Save,
             Load = model.Load,
         }, config.Train, config.Seed, run, report, stop);

@@ -36,6 +36,9 @@ internal abstract class RewardNetwork : IDisposable
     /// <summary>Checks that a row can be read.</summary>
     public abstract void Check(AnswerRow row);
 
+    /// <summary>A row without so many of its first words that it can be read; of an encoder's pair, of the prompt's.</summary>
+    public abstract AnswerRow Fitted(AnswerRow row);
+
     /// <summary>The rewards [B], owned by the current scope.</summary>
     public abstract Tensor Scores(IReadOnlyList<AnswerRow> rows);
 
@@ -100,6 +103,7 @@ internal sealed class DecoderReward(CausalLanguageModel model, Tokenizer? tokeni
     public override AnswerRow Encode(JsonArray messages) => Words.Encode(messages, LearnedPart.Everything);
     public override ComparisonRow Encode(Comparison comparison) => ComparisonRow.Of(Words, comparison);
     public override void Check(AnswerRow row) => new EncoderRow(row.Ids).Check(model, typeCount: 0);
+    public override AnswerRow Fitted(AnswerRow row) => row.Ids.Length <= model.ContextLength ? row : new(row.Ids[^(int)model.ContextLength..], row.Counts[^(int)model.ContextLength..]);
     public override Tensor Scores(IReadOnlyList<AnswerRow> rows) => new AnswerBatch(rows, padId ?? 0).Scores(model, padId).squeeze(1);
     public override void Save(string folder) => trained!.Save(folder);
     public override void Load(string folder) => trained!.Load(folder);
@@ -126,6 +130,16 @@ internal sealed class EncoderReward(EncoderModel model, Tokenizer? tokenizer) : 
     public override ComparisonRow Encode(Comparison comparison) => new(Encode(comparison.Prompt, comparison.Chosen), Encode(comparison.Prompt, comparison.Rejected), 0, comparison);
 
     public override void Check(AnswerRow row) => Read(row).Check(model, model.TypeCount);
+
+    // [CLS] prompt [SEP] answer [SEP]: what is too much goes behind [CLS], and where the answer alone is too long before the last [SEP].
+    public override AnswerRow Fitted(AnswerRow row)
+    {
+        var over = row.Ids.Length - (int)model.ContextLength;
+        if (over <= 0) return row;
+        var fromPrompt = Math.Clamp(Array.IndexOf(row.Counts, true) - 2, 0, over);
+        T[] Kept<T>(T[] all) => [.. all[..1], .. all[(1 + fromPrompt)..^(1 + over - fromPrompt)], .. all[^1..]];
+        return new(Kept(row.Ids), Kept(row.Counts));
+    }
 
     public override Tensor Scores(IReadOnlyList<AnswerRow> rows) => EncoderBatch.Scores(model, [.. rows.Select(Read)]).squeeze(1);
 

@@ -36,7 +36,18 @@ public static class Rewards
         var same = policy is not null && scorer.Tokenizer is { } own && own.VocabularySize == policy.VocabularySize && Enumerable.Range(0, own.VocabularySize).All(i => own.TokenOf(i) == policy.TokenOf(i));
         if (policy is not null && !same) note?.Invoke($"the tokenizer of {folder} differs from the policy's: it reads the answers as text");
         // Through text always: what it learned from ends as its template ends, not as the policy's ids do.
-        return (answers => scorer.Score([.. answers.Select(a => scorer.Encode(a.Prompt, a.Response))]), scorer);
+        var told = false;
+        return (answers =>
+        {
+            var rows = answers.Select(a => scorer.Encode(a.Prompt, a.Response)).ToList();
+            var fitted = rows.ConvertAll(scorer.Fitted);
+            if (!told && rows.Zip(fitted).Any(r => r.First != r.Second))
+            {
+                told = true;
+                note?.Invoke($"{folder} reads texts of at most {scorer.ContextLength} tokens: of longer ones the beginning is left out");
+            }
+            return scorer.Score(fitted);
+        }, scorer);
     }
 
     /// <summary>The reward of a program: it reads a line of JSON, {"prompt", "messages", "response"}, and writes a line with a number.</summary>
@@ -56,12 +67,18 @@ public static class Rewards
         string? line;
         try
         {
-            process.StandardInput.WriteLine(new JsonObject { ["prompt"] = answer.Prompt[^1]!["content"]?.ToString(), ["messages"] = answer.Prompt.DeepClone(), ["response"] = answer.Response }.ToJsonString());
-            process.StandardInput.Flush();
+            var asked = new JsonObject { ["prompt"] = answer.Prompt[^1]!["content"]?.ToString(), ["messages"] = answer.Prompt.DeepClone(), ["response"] = answer.Response }.ToJsonString();
             using var late = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+            // A program that does not read lets the pipe fill up, and writing waits.
+            var written = Task.Run(() => { process.StandardInput.WriteLine(asked); process.StandardInput.Flush(); }, CancellationToken.None);
+            written.WaitAsync(late.Token).GetAwaiter().GetResult();
             line = process.StandardOutput.ReadLineAsync(late.Token).AsTask().GetAwaiter().GetResult();
         }
-        catch (OperationCanceledException e) { throw new InvalidDataException(FormattableString.Invariant($"The reward program '{command}' has given no line in {seconds} seconds. Expected one for each line that it reads, written at once (flushed); rollout.program_seconds gives it longer."), e); }
+        catch (OperationCanceledException e)
+        {
+            process.Kill(entireProcessTree: true);
+            throw new InvalidDataException(FormattableString.Invariant($"The reward program '{command}' has given no line in {seconds} seconds. Expected one for each line that it reads, written at once (flushed); rollout.program_seconds gives it longer."), e);
+        }
         catch (IOException) { line = null; }
         if (line is null) throw new InvalidDataException($"The reward program '{command}' has ended{(process.WaitForExit(1000) ? $" with code {process.ExitCode}" : "")} and given no number. Expected one line with a number for each line that it reads; what it writes to standard error is shown as it is.");
         return double.TryParse(line, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number) ? number : throw new InvalidDataException($"The reward program '{command}' answered '{(line.Length > 60 ? line[..60] + "…" : line)}'. Expected a line with a finite number.");
@@ -115,6 +132,12 @@ public sealed class RewardScorer : IDisposable
     /// <summary>A conversation as tokens.</summary>
     public AnswerRow Encode(JsonArray messages) => model.Encode(messages);
 
+    /// <summary>The most tokens of a text.</summary>
+    public long ContextLength => model.Classifier.ContextLength;
+
+    // A row without so much of its beginning that it can be read.
+    internal AnswerRow Fitted(AnswerRow row) => model.Fitted(row);
+
     /// <summary>The reward of each row.</summary>
     /// <exception cref="InvalidDataException">A row that is empty, too long, or holds an id outside the vocabulary.</exception>
     public IReadOnlyList<double> Score(IReadOnlyList<AnswerRow> rows, int batch = 32)
@@ -126,7 +149,7 @@ public sealed class RewardScorer : IDisposable
     /// <summary>Best-of-n: the response with the highest reward, and that.</summary>
     /// <param name="prompt">The conversation before it.</param>
     /// <param name="responses">At least one.</param>
-    public (int Index, double Reward) Best(JsonArray prompt, IReadOnlyList<string> responses) => Score([.. responses.Select(r => Encode(prompt, r))]).Select((reward, i) => (i, reward)).MaxBy(r => r.reward);
+    public (int Index, double Reward) Best(JsonArray prompt, IReadOnlyList<string> responses) => Score([.. responses.Select(r => Fitted(Encode(prompt, r)))]).Select((reward, i) => (i, reward)).MaxBy(r => r.reward);
 
     /// <summary>How often it prefers what is preferred; comparisons whose two answers are the same, empty or longer than the model's context are left out.</summary>
     /// <param name="comparisons">With or without kinds.</param>

@@ -40,7 +40,7 @@ internal sealed class Sampling : IDisposable
     public Sampling(AlignConfig config, AlignedModel policy, RewardFunction? given, Action<string>? note)
     {
         (this.config, this.policy, (generations, learned)) = (config, policy, config.Group);
-        var data = new AlignData(config.Data, (int)Math.Min(config.Train.MaxLength ?? int.MaxValue, policy.Model.ContextLength), note);
+        var data = new AlignData(config.Data, config.Longest(policy.Model.ContextLength), note);
         prompts = new(() => data.Prompts(CorpusSplit.Train, policy.Encoder, config.Rollout.MaxNewTokens), r => r.Ids.Length, config.Rollout.Batch / generations, config.Seed, Window);
         try
         {
@@ -155,6 +155,7 @@ internal sealed class Sampling : IDisposable
     /// <param name="reference">Null: the policy without its adapter.</param>
     public double Divergence(AnswerBatch batch, CausalLanguageModel? reference)
     {
+        if (reference is not null) reference.Compute = policy.Model.Compute;
         var own = batch.LogProbs(policy.Model, config.Rollout.Temperature).LogProbs;
         return ((own - batch.ReferenceLogProbs(policy.Model, reference, config.Rollout.Temperature)) * batch.Mask(policy.Model.HeadWeight.device)).sum(1).mean().item<float>();
     }
@@ -203,7 +204,7 @@ internal sealed class Sampling : IDisposable
         Rows = [.. state.Rows.Select(r => AnswerRow.Of(r.Ids[..r.Prompt], r.Ids[r.Prompt..]))];
         using var scope = NewDisposeScope();
         var weights = Weights.Open(Path.Combine(folder, TensorFile));
-        foreach (var name in weights.Names) this[name] = weights.Load(name).clone();
+        foreach (var name in weights.Names) this[name] = weights.Load(name).to(policy.Model.HeadWeight.device, copy: true);
     }
 
     /// <inheritdoc/>

@@ -38,6 +38,7 @@ public static class Sft
             Loss = (b, scale) => { model.Model.Compute = config.Train.Compute; return Loss(model.Model, b, scale); },
             Evaluate = validation.Count == 0 ? null : () => Evaluate(model.Model, validation),
             Sample = () => AlignRun.Sample(model, config),
+            TellsStart = true,
             Save = model.Save,
             Load = model.Load,
         }, config.Train, config.Seed, run, report, stop);

@@ -18,7 +18,7 @@ internal static class UnpairedLogProbs
     public static (Tensor LogRatio, Tensor Kl) Of(CausalLanguageModel policy, CausalLanguageModel? reference, IReadOnlyList<AnswerRow> rows, IReadOnlyList<int> prompts, int padId, bool withKl)
     {
         var matched = new AnswerBatch(rows, padId);
-        var mixed = withKl ? new AnswerBatch([.. rows.Select((row, i) => (i + rows.Count - 1) % rows.Count is var other ? AnswerRow.Of(row.Ids[..prompts[i]], rows[other].Ids[prompts[other]..]) : row)], padId) : null;
+        var mixed = withKl ? new AnswerBatch([.. rows.Select((row, i) => (i + rows.Count - 1) % rows.Count is var other ? AnswerRow.Of(row.Ids[..prompts[i]], rows[other].Ids[prompts[other]..]).Cut((int)Math.Min(int.MaxValue, policy.ContextLength)) : row)], padId) : null;
         static Tensor Sums(CausalLanguageModel model, AnswerBatch batch) => batch.LogProbs(model).LogProbs.sum(1);
         Tensor others, kl;
         using (no_grad())

@@ -135,7 +135,8 @@ public static class RunFile
                 foreach (var k in kept.Children.Keys)
                     if (!known.Contains(((YamlScalarNode)k).Value!)) throw Unknown(where(k), $"{path}{key}.{k}", known);
             }
-            property.SetValue(target, Convert(property.PropertyType, value, path + key, where));
+            var isAbsent = IsNothing(value) && IsSection(property.PropertyType) && new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable;   // lora: null is none
+            property.SetValue(target, isAbsent ? null : Convert(property.PropertyType, value, path + key, where));
         }
         return target;
     }

@@ -22,6 +22,8 @@ public sealed record Training<TBatch>
     public required Func<TBatch, double, Tensor> Loss { get; init; }
     /// <summary>Figures of the validation split by name, the one that decides first; null: no evaluation.</summary>
     public Func<IReadOnlyList<(string Name, double Value)>>? Evaluate { get; init; }
+    /// <summary>Whether figures and sample are told before the first step too: what a model was that is trained on.</summary>
+    public bool TellsStart { get; init; }
     /// <summary>The figure whose highest value is the best evaluation; null: the first one's lowest.</summary>
     public string? HighestOf { get; init; }
     /// <summary>A text to look at after an evaluation.</summary>
@@ -83,6 +85,7 @@ public static class TrainLoop
             firstStep = state.Step;
             if (IsAveraged) return state;   // ended for good, with the mean at the root or not
             if (state.Step > 0) Publish(state.Step == steps);   // a kill may have come between the checkpoint and this
+            if (state.Step == 0 && training.TellsStart && config.EvalEvery > 0) Evaluate(counts: false);
             while (state.Step < steps && !IsOutOfPatience)
             {
                 pace.Start();
@@ -185,14 +188,14 @@ public static class TrainLoop
             Log(line);
         }
 
-        private bool Evaluate()
+        private bool Evaluate(bool counts = true)
         {
             if (training.Evaluate is null) return false;
             training.Model.eval();
             var figures = training.Evaluate();
             if (double.IsNaN(figures[0].Value)) throw new ArithmeticException($"Found a {figures[0].Name} that is no number at step {state.Step}. {Advice}");
             var line = Line(figures);
-            var isBest = Decides(figures) < state.Best;
+            var isBest = counts && Decides(figures) < state.Best;
             if (isBest) state = state with { Best = Decides(figures), BestStep = state.Step };
             if (training.Sample?.Invoke() is { } sample) line["sample"] = sample;
             Log(line);

@@ -118,6 +118,87 @@ public sealed class AlignRecipesTests : IDisposable
     }
 
     [Fact]
+    public void Ties_teach_dpo_nothing_and_validate_no_reward_model()
+    {
+        var ties = Write("ties.jsonl", Enumerable.Range(0, 8).Select(i => new JsonObject { ["prompt"] = $"what is a {s_things[i]}?", ["chosen"] = "yes.", ["rejected"] = "no.", ["tie"] = true }.ToJsonString()));
+        var told = new List<string>();
+        var config = Config("dpo", ties, 2) with { Data = new() { Path = ties, Validation = 0 } };
+        var refusal = Assert.Throws<InvalidDataException>(() => Dpo.Run(config, At("dpo"), note: told.Add));
+        Assert.Contains("no examples", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains(told, t => t.Contains("8 that are ties", StringComparison.Ordinal));
+        Run(Config("reward", ties, 2) with { Data = new() { Path = Comparisons(), ValidationPath = ties } }, At("reward"));
+        Assert.DoesNotContain(RunFolder.ReadMetrics(At("reward")), m => m["val_loss"] is not null);
+    }
+
+    [Fact]
+    public void A_low_rank_change_with_magnitudes_learns_in_bf16()
+    {
+        Run(Config("sft", Instructions(), 2) with { Lora = new() { R = 2, Dora = true, TargetModules = ["q_proj", "v_proj"] }, Train = Config("sft", "", 2).Train with { Precision = "bf16" } }, At("run"));
+        Assert.All(RunFolder.ReadMetrics(At("run")).Where(m => m["loss"] is not null), m => Assert.True(double.IsFinite((double)m["loss"]!)));
+    }
+
+    [Fact]
+    public void What_is_trained_on_is_measured_before_the_first_step()
+    {
+        Run(Config("sft", Instructions(), 5), At("run"));
+        var first = RunFolder.ReadMetrics(At("run")).First();
+        Assert.Equal(0, (long)first["step"]!);
+        Assert.True((double)first["val_loss"]! > (double)RunFolder.ReadMetrics(At("run")).Last(m => m["val_loss"] is not null)["val_loss"]!);
+        Assert.NotNull(first["sample"]);
+    }
+
+    [Fact]
+    public void A_reward_model_reads_the_end_of_what_is_too_long()
+    {
+        Run(Config("reward", Comparisons(), 2), At("reward"));
+        var told = new List<string>();
+        var (reward, held) = Rewards.FromModel(At("reward"), note: told.Add);
+        using (held)
+        {
+            using var scorer = RewardScorer.Load(At("reward"));
+            JsonArray Prompt(int words) => [new JsonObject { ["role"] = "user", ["content"] = string.Join(' ', Enumerable.Repeat("cat", words)) }];
+            SampledAnswer Answer(JsonArray prompt) => new(prompt, "a dog.", [], [], true, null);
+            Assert.Single(reward([Answer(Prompt(3))]));
+            Assert.Empty(told);
+            Assert.Equal(reward([Answer(Prompt(300))])[0], reward([Answer(Prompt(400))])[0]);   // the same end
+            Assert.Contains("64 tokens", Assert.Single(told), StringComparison.Ordinal);
+            Assert.Equal(0, scorer.Best(Prompt(300), ["a dog.", "a dog."]).Index);
+        }
+    }
+
+    [Fact]
+    public void A_reward_program_that_does_not_read_is_not_waited_for()
+    {
+        var (reward, held) = Rewards.FromProgram(OperatingSystem.IsWindows() ? "ping -n 60 127.0.0.1 > nul" : "sleep 60", seconds: 1);
+        using (held)
+        {
+            JsonArray prompt = [new JsonObject { ["role"] = "user", ["content"] = new string('x', 1 << 20) }];   // more than a pipe holds
+            Assert.Contains("no line in 1 seconds", Assert.Throws<InvalidDataException>(() => reward([new(prompt, "answer", [], [], true, null)])).Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void A_section_that_may_be_absent_is_absent_where_the_command_line_says_null()
+    {
+        File.WriteAllText(At("run.yaml"), "recipe: sft\nlora: { r: 16 }\nsft: { packing: true }\n");
+        var read = RunFile.Load<AlignConfig>(At("run.yaml"), ["lora=null", "sft=null"]);
+        Assert.Null(read.Lora);
+        Assert.Equal(new SftSection(), read.Sft);
+    }
+
+    [Fact]
+    public void An_adapter_comes_out_of_the_weights_again()
+    {
+        Run(Config("sft", Instructions(), 20) with { Lora = new() { R = 4, TargetModules = ["all-linear"] } }, At("lora"));
+        using CausalLanguageModel plain = ModelFolder.Load(Base()), model = ModelFolder.Load(Base());
+        Lora.Merge(model, At("lora"));
+        double Apart() { using var scope = TorchSharp.torch.NewDisposeScope(); using var noGrad = TorchSharp.torch.no_grad(); return plain.parameters().Zip(model.parameters(), (p, q) => (double)(p - q).abs().max().item<float>()).Max(); }
+        Assert.True(Apart() > 1e-3);
+        Lora.Unmerge(model, At("lora"));
+        Assert.True(Apart() < 1e-6, $"{Apart()}");
+    }
+
+    [Fact]
     public void A_pass_over_prompts_counts_the_steps_of_its_short_last_iteration()
     {
         var prompts = Write("ten.jsonl", Enumerable.Range(0, 10).Select(i => new JsonObject { ["prompt"] = $"what is a {s_things[i % 8]}?" }.ToJsonString()));
@@ -234,7 +315,7 @@ public sealed class AlignRecipesTests : IDisposable
     {
         var config = Config("dpo", Comparisons(), 12) with { Dpo = new() { Loss = loss, LabelSmoothing = loss is "exo_pair" or "conservative" or "robust" ? 0.1 : 0 } };
         Run(config, At("dpo"));
-        var figures = RunFolder.ReadMetrics(At("dpo")).Where(m => m["eval_rewards/margins"] is not null || m["eval_rewards/chosen"] is not null).ToList();
+        var figures = RunFolder.ReadMetrics(At("dpo")).Where(m => m["eval_rewards/chosen"] is not null && (long)m["step"]! > 0).ToList();   // discopop goes the wrong way at first
         double Margin(JsonObject m) => (double)m["eval_rewards/chosen"]! - (double)m["eval_rewards/rejected"]!;
         if (loss == "sft") Assert.True((double)figures[^1]["val_loss"]! < (double)figures[0]["val_loss"]!);
         else Assert.True(Margin(figures[^1]) > Margin(figures[0]), $"{Margin(figures[0])} to {Margin(figures[^1])}");

@@ -38,6 +38,20 @@ public sealed class ChatDataTests
     }
 
     [Fact]
+    public void Answers_to_different_conversations_are_no_comparison()
+    {
+        var told = new List<string>();
+        var data = new ChatData("x.jsonl", null, told.Add);
+        Assert.Empty(data.Comparisons(Row("""{"chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d", "rejected": "\n\nHuman: a\n\nAssistant: B\n\nHuman: c\n\nAssistant: e"}""")));
+        Assert.Contains("part before", Assert.Single(told), StringComparison.Ordinal);
+        // Turns that both completions have in common belong to the prompt.
+        var several = Assert.Single(data.Comparisons(Row("""{"prompt": "q", "chosen": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}, {"role": "assistant", "content": "good"}], "rejected": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}, {"role": "assistant", "content": "bad"}]}""")));
+        Assert.Equal(("user: q | assistant: x | user: y", "good", "bad"), (Turns(several.Prompt), several.Chosen, several.Rejected));
+        Assert.Contains("3 responses and 2 ranks", Assert.Throws<InvalidDataException>(() => data.Comparisons(Row("""{"prompt": "q", "responses": ["a", "b", "c"], "ranks": [0, 1]}""")).ToList()).Message, StringComparison.Ordinal);
+        Assert.Equal("user: i | assistant: told", Turns(new ChatData("x.jsonl", new Dictionary<string, string> { ["completion"] = "other" }).Example(Row("""{"instruction": "i", "other": "told"}""")).Messages));
+    }
+
+    [Fact]
     public void Comparisons_of_each_format()
     {
         var data = new ChatData("x.jsonl");
@@ -59,7 +73,9 @@ public sealed class ChatDataTests
     public void Published_files_are_read()
     {
         var hh = Fixtures.Shared("data", "preference", "hh-rlhf-test", "helpful-base.test.jsonl.gz");
-        Assert.Equal(2354, Rows.Read(hh).SelectMany(new ChatData(hh).Comparisons).Count());
+        var parted = 0;   // nine of its dialogues are not the same before the last answer
+        Assert.Equal(2345, Rows.Read(hh).SelectMany(new ChatData(hh, null, _ => parted++).Comparisons).Count());
+        Assert.Equal(9, parted);
         var ranked = Fixtures.Shared("data", "preference", "oasst-ranked-100", "pairs.jsonl.gz");
         Assert.Equal(754, Rows.Read(ranked).SelectMany(new ChatData(ranked).Comparisons).Count());
         var dolly = Fixtures.Shared("data", "instruction", "dolly-6400", "dolly-first-6400.jsonl.gz");

@@ -119,6 +119,18 @@ public sealed class ChatTemplateTests
     [InlineData("{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}", "hold themselves")]
     [InlineData("{% set ns = namespace(a=1) %}{% for i in range(50000) %}{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a }}", "nested too deep")]
     [InlineData("{% set ns = namespace(a=[1, 1]) %}{% for i in range(40) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}", "steps and characters")]
+    [InlineData("{% set s = 'x' * 1000000 %}{{ ([s] * 500) | sort | length }}", "steps and characters")]
+    [InlineData("{% set s = 'x' * 1000000 %}{{ ([s] * 500) | unique | list | length }}", "steps and characters")]
+    [InlineData("{{ ([1] * 1000) | tojson(indent='x' * 2000000) | length }}", "indent")]
+    [InlineData("{{ ([1] * 100000) | tojson(separators=('y' * 1000, ':')) | length }}", "steps and characters")]
+    [InlineData("{% set s = '\"' * 1000000 %}{% set ns = namespace(l=[]) %}{% for i in range(100) %}{% set ns.l = [ns.l, s | e] %}{% endfor %}", "steps and characters")]
+    [InlineData("{% set s = 'x' * 1000000 %}{% for i in range(100) %}{% set t = s | upper %}{% endfor %}", "steps and characters")]
+    [InlineData("{{ 'a'.ljust(5, '') }}", "cannot be done")]
+    [InlineData("{{ dict(a=1, a=2) }}", "cannot be done")]
+    [InlineData("{{ '{-1}'.format('a') }}", "cannot be done")]
+    [InlineData("{{ '%d' % 1e400 }}", "cannot be done")]
+    [InlineData("{{ 'abcdefghij' | truncate(100, leeway=-95) }}", "cannot be done")]
+    [InlineData("{{ {1: 2, 'a': 3} | tojson(sort_keys=true) }}", "cannot be done")]
     [InlineData("{{ ((((((((((1", "line 1")]
     [InlineData("a\nb{% if x %}", "line 2")]
     public void A_template_that_loops_or_reaches_out_is_stopped(string template, string says)
@@ -126,6 +138,11 @@ public sealed class ChatTemplateTests
         var error = Assert.Throws<InvalidDataException>(() => new ChatTemplate(template).Render([new JsonObject { ["role"] = "user", ["content"] = "x" }]));
         Assert.Contains(says, error.Message, StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData("{{ ('9' * 1000000) | int }}", "0")]   // as in Python: more than 4,300 digits are no number
+    [InlineData("{% set s = 'a' * 300000 %}{{ s | trim('b' * 100000 + 'a') | length }}", "0")]
+    public void Long_texts_take_no_time(string template, string expected) => Assert.Equal(expected, new ChatTemplate(template).Render([new JsonObject { ["role"] = "user", ["content"] = "x" }]).Text);
 
     [Fact]
     public void Nesting_without_end_is_refused_and_not_a_crash()
