@@ -187,7 +187,11 @@ public static class BeamSearch
             return model.Head(hidden.narrow(1, hidden.shape[1] - 1, 1)).squeeze(1).log_softmax(-1);
         }
 
-        public void Select(Tensor rows) => cache.Reorder(rows.to(model.HeadWeight.device));
+        public void Select(Tensor rows)
+        {
+            using var scope = NewDisposeScope();
+            cache.Reorder(rows.to(model.HeadWeight.device));
+        }
 
         public Action<float[], int[]>? Process => (row, newIds) => LogitsProcessors.Apply(row, (int[])[.. prompt, .. newIds], newIds.Length, options);
 
