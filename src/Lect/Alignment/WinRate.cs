@@ -53,7 +53,7 @@ public sealed record WinRate(double Rate, (double Low, double High) Interval, in
         if (options.Judge == "facts" && options.File is not null) throw new InvalidDataException("Found --judge facts with --file. Expected a reward model's folder: the rule knows the SDK's documentation alone.");
         note?.Invoke($"{prompts.Count} prompts, answered by {model} and {against}");
         var (first, second) = (Answers(model, adapter, prompts, options), Answers(against, null, prompts, options));
-        var (judge, held) = options.Judge == "facts" ? (a => [.. a.Select(Rewards.NamesFacts)], null) : Rewards.FromModel(options.Judge);
+        var (judge, held) = options.Judge == "facts" ? (a => [.. a.Select(Rewards.NamesFacts)], null) : Rewards.FromModel(options.Judge, note: note);
         using (held) return Compare(first, judge(first), second, judge(second));
     }
 

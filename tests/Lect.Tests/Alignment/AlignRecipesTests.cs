@@ -166,6 +166,23 @@ public sealed class AlignRecipesTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(100, 20)]   // the prompt is too long: its beginning goes
+    [InlineData(10, 100)]   // the answer alone is: its end goes, and all of the prompt
+    public void An_encoder_reads_the_ends_of_prompts_and_the_beginnings_of_answers(int prompt, int answer)
+    {
+        using var encoder = RewardNetwork.Load(Fixtures.Path_("hf", "bert-regression"), TorchSharp.torch.CPU, null, null);
+        var most = (int)encoder.Classifier.ContextLength;
+        // [CLS] prompt [SEP] answer [SEP], each token its own place.
+        var length = prompt + answer + 3;
+        var row = new AnswerRow([.. Enumerable.Range(0, length)], [.. Enumerable.Range(0, length).Select(i => i >= prompt + 2)]);
+        var fitted = encoder.Fitted(row);
+        var kept = Math.Max(0, most - answer - 3);   // of the prompt
+        int[] expected = [0, .. Enumerable.Range(1 + prompt - kept, kept + 1), .. Enumerable.Range(prompt + 2, Math.Min(answer, most - 3)), length - 1];
+        Assert.Equal(expected, fitted.Ids);
+        Assert.Equal(expected.Select(i => i >= prompt + 2), fitted.Counts);
+    }
+
     [Fact]
     public void A_reward_program_that_does_not_read_is_not_waited_for()
     {
