@@ -65,8 +65,9 @@ internal sealed class AlignData(AlignDataConfig config, int longest, Action<stri
         foreach (var example in Limited(split, examples))
         {
             static bool Answers(JsonNode? turn) => (string?)turn?["role"] == "assistant" && !string.IsNullOrWhiteSpace(turn["content"]?.ToString());
-            if (part switch { LearnedPart.Answers => !example.Turns.Any(Answers), LearnedPart.LastAnswer => !Answers(example.Turns.LastOrDefault()), _ => example.Turns.Count == 0 }) { Refuse("without an answer"); continue; }
-            var row = encoder.Encode(example.Turns, part).Cut(longest);
+            var turns = example.Turns;
+            if (part switch { LearnedPart.Answers => !turns.Any(Answers), LearnedPart.LastAnswer => !Answers(turns.LastOrDefault()), _ => turns.Count == 0 }) { Refuse("without an answer"); continue; }
+            var row = encoder.Encode(turns, part).Cut(longest);
             if (row.Scored > 0 || Refuse($"whose answer begins behind {longest} tokens")) yield return row;
         }
     }
