@@ -117,7 +117,7 @@ internal static class ChatCommands
         return command;
     }
 
-    private static AnswerRow Row(RewardScorer scorer, JsonObject line) => line["ids"] is JsonArray ids ? new([.. ids.Select(i => (int)i!)], line["token_type_ids"] is JsonArray types && types.Count == ids.Count ? [.. types.Select(t => (int)t! == 1)] : new bool[ids.Count])
+    private static AnswerRow Row(RewardScorer scorer, JsonObject line) => line["ids"] is JsonArray ids ? new(JsonLines.Numbers(ids, "ids"), line["token_type_ids"] is JsonArray types && types.Count == ids.Count ? [.. JsonLines.Numbers(types, "token_type_ids").Select(t => t == 1)] : new bool[ids.Count])
         : line["messages"] is JsonArray messages ? scorer.Encode(messages)
         : line["response"] is JsonValue response ? scorer.Encode(line["prompt"] switch { JsonArray turns => turns, JsonValue prompt => new JsonArray(Turn("user", (string)prompt!)), _ => [] }, (string)response!)
         : throw new InvalidDataException("found neither \"response\" (with \"prompt\"), \"messages\" nor \"ids\".");

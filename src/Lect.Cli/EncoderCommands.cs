@@ -22,7 +22,7 @@ internal static class EncoderCommands
             return lines.Run(parsed, (line, _) =>
             {
                 var row = JsonLines.Row(line, (text, pair) => pair is null ? model.EncodeMasked(text) : model.Encode(text, pair));
-                var found = model.Fill(row, parsed.GetValue(topK), line["positions"] is JsonArray places ? [.. places.Select(p => (int)p!)] : null, parsed.GetValue(mask));
+                var found = model.Fill(row, parsed.GetValue(topK), line["positions"] is JsonArray places ? JsonLines.Numbers(places, "positions") : null, parsed.GetValue(mask));
                 return JsonLines.Echo(line, new() { ["predictions"] = new JsonArray([.. found.Select(place => (JsonNode)new JsonArray([.. place.Select(g => (JsonNode)new JsonObject { ["id"] = g.Id, ["token"] = g.Token, ["prob"] = g.Probability })]))]) });
             }, answer => string.Join('\n', answer["predictions"]!.AsArray().Select(place => string.Join("  ", place!.AsArray().Select(g => string.Create(CultureInfo.InvariantCulture, $"{g!["token"] ?? g["id"]} {(double)g["prob"]!:0.000}"))))));
         });
@@ -67,12 +67,12 @@ internal static class EncoderCommands
 
     private static EncoderRow[] Rows(ChoiceModel model, JsonObject line, string[] given)
     {
-        static int[] Ints(JsonNode? list) => [.. list!.AsArray().Select(i => (int)i!)];
+        static int[] Ints(JsonNode? list, string name) => list is JsonArray row ? JsonLines.Numbers(row, name) : throw new InvalidDataException($"found {list?.ToJsonString() ?? "null"} in \"{name}\". Expected lists of whole numbers.");
         if (line["choice_ids"] is JsonArray ids)
         {
             var types = line["choice_token_type_ids"] as JsonArray;
             if (types is not null && types.Count != ids.Count) throw new InvalidDataException($"found {types.Count} \"choice_token_type_ids\" for {ids.Count} \"choice_ids\". Expected as many.");
-            return [.. ids.Select((row, i) => new EncoderRow(Ints(row), types is null ? null : Ints(types[i])))];
+            return [.. ids.Select((row, i) => new EncoderRow(Ints(row, "choice_ids"), types is null ? null : Ints(types[i], "choice_token_type_ids")))];
         }
         var prompt = (string?)line["prompt"] ?? throw new InvalidDataException("found neither \"prompt\" nor \"choice_ids\".");
         var texts = line["choices"] is JsonArray list ? list.Select(c => (string)c!) : given;

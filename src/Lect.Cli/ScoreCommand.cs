@@ -47,7 +47,7 @@ internal static class ScoreCommand
     // A pair: "source" and "target", or their ids.
     private static JsonObject Answer(Translator translator, JsonObject line)
     {
-        int[] Ids(string key, Func<string, int[]> encode) => line[key + "_ids"] is JsonArray ids ? [.. ids.Select(i => (int)i!)] : line[key] is JsonValue text ? encode((string)text!)
+        int[] Ids(string key, Func<string, int[]> encode) => line[key + "_ids"] is JsonArray ids ? JsonLines.Numbers(ids, key + "_ids") : line[key] is JsonValue text ? encode((string)text!)
             : throw new InvalidDataException($"found neither \"{key}\" nor \"{key}_ids\". Expected both sides of a pair.");
         return Answer(line, translator.Score(Ids("source", translator.Encode), Ids("target", translator.EncodeTarget)));
     }

@@ -53,16 +53,18 @@ internal sealed class LowRank : IDisposable
     {
         using var noGrad = no_grad();
         var weight_OI = layer.IsInOut ? layer.Weight.t() : layer.Weight;
-        return (weight_OI + b.weight.mm(a.weight) * scale).square().sum(1).sqrt();
+        return (weight_OI + Change()).square().sum(1).sqrt();
     }
+
+    // s B A, [out, in].
+    private Tensor Change() => b.weight.mm(a.weight) * scale;
 
     /// <summary>Takes a merged change out of the weight again. Not of DoRA: what its weight was divided by is not known any more.</summary>
     public void Unmerge(ProjectionLayer layer)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var change_OI = b.weight.mm(a.weight) * scale;
-        layer.Weight.sub_(layer.IsInOut ? change_OI.t() : change_OI);
+        layer.Weight.sub_(layer.IsInOut ? Change().t() : Change());
     }
 
     /// <summary>Makes the change one of the weight itself.</summary>
@@ -70,7 +72,7 @@ internal sealed class LowRank : IDisposable
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var weight_OI = (layer.IsInOut ? layer.Weight.t() : layer.Weight) + b.weight.mm(a.weight) * scale;
+        var weight_OI = (layer.IsInOut ? layer.Weight.t() : layer.Weight) + Change();
         if (magnitude is not null) weight_OI *= (magnitude.weight / weight_OI.square().sum(1).sqrt()).unsqueeze(1);
         layer.Weight.copy_(layer.IsInOut ? weight_OI.t() : weight_OI);
     }

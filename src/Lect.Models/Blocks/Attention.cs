@@ -105,7 +105,7 @@ internal static class Attention
         var (rowOfK, headOfK, rowOfV, headOfV) = (k.stride(0), k.stride(1), v.stride(0), v.stride(1));
         void Run<T>() where T : struct, IElement => Cores.For(b * h, Math.Max(1, (1 << 16) / (s * d)), (from, to) =>
         {
-            var (query, sum, scores) = (new float[Up(d)], new float[Up(dv)], new float[s]);
+            var (query, sum, scores) = (new float[d], new float[dv], new float[s]);
             for (var row = from; row < to; row++)
             {
                 var (of, group) = (row / h, row / shared % groups);
@@ -115,7 +115,6 @@ internal static class Attention
         if (q.dtype == ScalarType.Float32) Run<Single32>(); else Run<Brain16>();
         return y.MoveToOuterDisposeScope();
 
-        static long Up(long n) => (n + Simd.Width - 1) / Simd.Width * Simd.Width;
         static nint First(Tensor x) { using var one = x.as_strided([1], [1], x.storage_offset()); return (nint)Simd.Pointer(one); }
     }
 

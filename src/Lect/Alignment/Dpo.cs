@@ -65,11 +65,7 @@ public static class Dpo
     /// <summary>A policy, and what it is compared with.</summary>
     private sealed class Compared(CausalLanguageModel policy, CausalLanguageModel? reference, int padId, DpoSection dpo)
     {
-        public void Compute(ComputeType type)
-        {
-            policy.Compute = type;
-            if (reference is not null) reference.Compute = type;
-        }
+        public void Compute(ComputeType type) => policy.Compute = type;
 
         public Tensor Loss(ComparisonRow[] rows, double scale, Averages figures)
         {
@@ -99,8 +95,7 @@ public static class Dpo
         private Tensor ReferenceSums(AnswerBatch batch)
         {
             using var noGrad = no_grad();
-            using var off = reference is null ? Lora.Off(policy) : null;
-            return batch.LogProbs(reference ?? policy).LogProbs.sum(1);
+            return batch.ReferenceLogProbs(policy, reference, temperature: 1).sum(1);
         }
 
         private void Tell(PairLogProbs pairs, Averages figures, int count)

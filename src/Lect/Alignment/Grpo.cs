@@ -54,7 +54,6 @@ public static class Grpo
             using var noGrad = no_grad();
             var device = policy.Model.HeadWeight.device;
             policy.Model.Compute = config.Train.Compute;   // as in learning, so that a ratio begins as 1
-            if (reference is not null) reference.Compute = policy.Model.Compute;
             var scores = sampling.Penalized(answers, rewards);
             var batch = new AnswerBatch(sampling.Rows, policy.PadId);
             (sampling["logprobs"], sampling["mask"]) = (batch.LogProbs(policy.Model, config.Rollout.Temperature).LogProbs, batch.Mask(device));

@@ -85,7 +85,6 @@ public static class Ppo
             using var noGrad = no_grad();
             var p = config.Ppo;
             policy.Model.Compute = config.Train.Compute;   // as in learning, so that a ratio begins as 1
-            if (reference is not null) reference.Compute = policy.Model.Compute;
             var scores = tensor(sampling.Penalized(answers, rewards).Select(r => (float)r).ToArray(), device: policy.Model.HeadWeight.device);
             var rollout = Rollout.Of(policy.Model, value, reference, new AnswerBatch(sampling.Rows, policy.PadId), config.Rollout.Temperature);
             var mask = rollout.Mask;

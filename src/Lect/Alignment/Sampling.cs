@@ -155,7 +155,6 @@ internal sealed class Sampling : IDisposable
     /// <param name="reference">Null: the policy without its adapter.</param>
     public double Divergence(AnswerBatch batch, CausalLanguageModel? reference)
     {
-        if (reference is not null) reference.Compute = policy.Model.Compute;
         var own = batch.LogProbs(policy.Model, config.Rollout.Temperature).LogProbs;
         return ((own - batch.ReferenceLogProbs(policy.Model, reference, config.Rollout.Temperature)) * batch.Mask(policy.Model.HeadWeight.device)).sum(1).mean().item<float>();
     }

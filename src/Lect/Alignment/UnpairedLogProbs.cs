@@ -19,15 +19,14 @@ internal static class UnpairedLogProbs
     {
         var matched = new AnswerBatch(rows, padId);
         var mixed = withKl ? new AnswerBatch([.. rows.Select((row, i) => (i + rows.Count - 1) % rows.Count is var other ? AnswerRow.Of(row.Ids[..prompts[i]], rows[other].Ids[prompts[other]..]).Cut((int)Math.Min(int.MaxValue, policy.ContextLength)) : row)], padId) : null;
-        static Tensor Sums(CausalLanguageModel model, AnswerBatch batch) => batch.LogProbs(model).LogProbs.sum(1);
+        Tensor Own(AnswerBatch batch) => batch.LogProbs(policy).LogProbs.sum(1);
+        Tensor Others(AnswerBatch batch) => batch.ReferenceLogProbs(policy, reference, temperature: 1).sum(1);
         Tensor others, kl;
         using (no_grad())
         {
-            var own = mixed is null ? null : Sums(policy, mixed);
-            using var off = reference is null ? Lora.Off(policy) : null;
-            others = Sums(reference ?? policy, matched);
-            kl = own is null ? zeros([]) : (own - Sums(reference ?? policy, mixed!)).mean().clamp_min(0);
+            others = Others(matched);
+            kl = mixed is null ? zeros([]) : (Own(mixed) - Others(mixed)).mean().clamp_min(0);
         }
-        return (Sums(policy, matched) - others, kl);
+        return (Own(matched) - others, kl);
     }
 }

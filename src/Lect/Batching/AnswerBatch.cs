@@ -79,12 +79,13 @@ internal sealed class AnswerBatch
     /// <summary>Log-probabilities of the scored tokens and, where asked for, entropies, [B, T] at the places that predict them; owned by the current scope.</summary>
     public (Tensor LogProbs, Tensor? Entropy) LogProbs(CausalLanguageModel model, double temperature = 1, bool wantsEntropy = false) => TokenLogProbs.Of(model, Hidden(model), Labels(model.HeadWeight.device), temperature, wantsEntropy);
 
-    /// <summary>Log-probabilities of the scored tokens by what a policy is compared with, [B, T]; owned by the current scope.</summary>
+    /// <summary>Log-probabilities of the scored tokens by what a policy is compared with, in the policy's precision, [B, T]; owned by the current scope.</summary>
     /// <param name="policy">The policy.</param>
     /// <param name="reference">Null: the policy without its adapters.</param>
     /// <param name="temperature">Of sampling.</param>
     public Tensor ReferenceLogProbs(CausalLanguageModel policy, CausalLanguageModel? reference, double temperature)
     {
+        if (reference is not null) reference.Compute = policy.Compute;
         using (reference is null ? Lora.Off(policy) : null) return LogProbs(reference ?? policy, temperature).LogProbs;
     }
 

@@ -17,7 +17,8 @@ public static class DecodeBench
         set_num_threads(shape.Threads);
         using CausalLanguageModel model = llama ? new Llama(shape.Llama(shape.Seq + 1)) : new Gpt2(shape.Model(shape.Seq + 1));
         model.Initialize(1);
-        if (shape.Dtype == "bf16") model.RoundWeights();
+        var type = shape.Dtype == "auto" ? ComputeType.Float32 : Precision.Resolve(shape.Dtype, 1, 1, 1);
+        if (type == ComputeType.BFloat16) model.RoundWeights();
         model.eval();
         var prompts = Enumerable.Range(0, shape.Batch).Select(r => new[] { r }).ToList();
         var (watch, times) = (System.Diagnostics.Stopwatch.StartNew(), new List<double>());
@@ -29,6 +30,6 @@ public static class DecodeBench
         });
         if (times.Count < 8) throw new InvalidDataException($"Found --seq {shape.Seq}. Expected at least 8, so that early and late can be told apart.");
         var quarter = times.Count / 4;
-        return (BenchResult.From(llama ? "llama decode" : "decode", (shape with { Dtype = shape.Dtype == "bf16" ? "bf16" : "fp32" }).ToJson(), seconds, shape.Batch * shape.Seq, "tokens/s"), times[quarter] / (quarter + 1), (times[^1] - times[^(quarter + 1)]) / quarter);
+        return (BenchResult.From(llama ? "llama decode" : "decode", (shape with { Dtype = Precision.Name(type) }).ToJson(), seconds, shape.Batch * shape.Seq, "tokens/s"), times[quarter] / (quarter + 1), (times[^1] - times[^(quarter + 1)]) / quarter);
     }
 }
