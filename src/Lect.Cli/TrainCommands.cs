@@ -31,6 +31,7 @@ internal static class TrainCommands
         Step("reward", "Step 3a: one number a text, learned from comparisons. Example: lect align reward -c configs/alignment/sdk-reward.yaml --set model.path=runs/sft --out runs/reward"),
         Step("dpo", "Preferences without a reward model: DPO and its kin, KTO, ORPO, SimPO. Example: lect align dpo -c configs/alignment/sdk-dpo.yaml --set model.path=runs/sft --out runs/dpo"),
         Step("ppo", "Step 3b: reinforcement against a reward. Example: lect align ppo -c configs/alignment/sdk-ppo.yaml --set model.path=runs/sft model.reward=runs/reward --out runs/ppo"),
+        Step("online-dpo", "DPO of the best and the worst of the model's own answers, as a reward sees them. Example: lect align online-dpo -c configs/alignment/sdk-online-dpo.yaml --set model.path=runs/sft model.reward=runs/reward --out runs/online-dpo"),
         Step("rejection", "Rejection sampling: the best of several answers is learned as in sft. Example: lect align rejection -c configs/alignment/sdk-rejection.yaml --set model.path=runs/sft model.reward=runs/reward --out runs/rejection"),
         Step("grpo", "Reinforcement by comparing the answers of a group. Example: lect align grpo -c configs/alignment/sdk-grpo.yaml --set model.path=runs/sft model.reward=runs/reward --out runs/grpo"),
     };

@@ -180,7 +180,7 @@ internal sealed class BertEmbeddings : nn.Module
         word_embeddings = nn.Embedding(config.VocabSize, config.HiddenSize, device: device);
         position_embeddings = nn.Embedding(config.MaxPositionEmbeddings, config.HiddenSize, device: device);
         token_type_embeddings = nn.Embedding(config.TypeVocabSize, config.HiddenSize, device: device);
-        LayerNorm = nn.LayerNorm(config.HiddenSize, config.LayerNormEps, device: device);
+        LayerNorm = new(config.HiddenSize, config.LayerNormEps, device);
         (pad, this.positionPad, dropout) = (config.PadTokenId, positionPad, config.HiddenDropoutProb);
         RegisterComponents();
     }
@@ -268,8 +268,8 @@ internal sealed class BertSelfAttention : nn.Module
 
     public Tensor forward(Tensor x_BTC, Tensor mask, Action<Tensor>? watch, ComputeType compute)
     {
-        Tensor Split(Linear projection) => Attention.Split(Projection.OutIn(x_BTC, projection.weight!, projection.bias, compute), heads);
-        return Attention.Merge(Attention.ScaledDotProduct(Split(query), Split(key), Split(value), mask, 1 / Math.Sqrt(x_BTC.shape[2] / heads), training ? dropout : 0, watch));
+        var qkv = Attention.Heads(x_BTC, heads, compute, query, key, value);
+        return Attention.Merge(Attention.ScaledDotProduct(qkv[0], qkv[1], qkv[2], mask, 1 / Math.Sqrt(x_BTC.shape[2] / heads), training ? dropout : 0, watch));
     }
 }
 
@@ -282,11 +282,11 @@ internal sealed class BertOutput : nn.Module
 
     public BertOutput(BertConfig config, long inputs, Device device) : base("BertOutput")
     {
-        (dense, LayerNorm, dropout) = (nn.Linear(inputs, config.HiddenSize, device: device), nn.LayerNorm(config.HiddenSize, config.LayerNormEps, device: device), config.HiddenDropoutProb);
+        (dense, LayerNorm, dropout) = (nn.Linear(inputs, config.HiddenSize, device: device), new(config.HiddenSize, config.LayerNormEps, device), config.HiddenDropoutProb);
         RegisterComponents();
     }
 
-    public Tensor forward(Tensor x, Tensor residual_BTC, ComputeType compute) => LayerNorm.forward(residual_BTC + this.Drop(Projection.OutIn(x, dense.weight!, dense.bias, compute), dropout));
+    public Tensor forward(Tensor x, Tensor residual_BTC, ComputeType compute) => LayerNorm.OfSum(residual_BTC, Projection.OutIn(x, dense.weight!, dense.bias, compute), dropout);
 }
 
 internal sealed class BertDense : nn.Module
@@ -333,7 +333,7 @@ internal sealed class BertTransform : nn.Module
 
     public BertTransform(BertConfig config, Device device) : base("BertTransform")
     {
-        (dense, LayerNorm) = (nn.Linear(config.HiddenSize, config.HiddenSize, device: device), nn.LayerNorm(config.HiddenSize, config.LayerNormEps, device: device));
+        (dense, LayerNorm) = (nn.Linear(config.HiddenSize, config.HiddenSize, device: device), new(config.HiddenSize, config.LayerNormEps, device));
         RegisterComponents();
     }
 }

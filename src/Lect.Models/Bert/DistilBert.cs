@@ -78,7 +78,7 @@ public sealed class DistilBert : EncoderModel
         device ??= CPU;
         Linear New(long outputs) => nn.Linear(config.Dim, outputs, device: device);
         distilbert = new(config, device);
-        if (head is EncoderHead.ForMaskedLM) (vocab_transform, vocab_layer_norm, vocab_projector) = (New(config.Dim), nn.LayerNorm(config.Dim, Eps, device: device), new(config.VocabSize, device));
+        if (head is EncoderHead.ForMaskedLM) (vocab_transform, vocab_layer_norm, vocab_projector) = (New(config.Dim), new(config.Dim, Eps, device), new(config.VocabSize, device));
         if (head is EncoderHead.ForSequenceClassification or EncoderHead.ForMultipleChoice) pre_classifier = New(config.Dim);
         if (head is EncoderHead.ForSequenceClassification or EncoderHead.ForTokenClassification) classifier = New(Labels.Count);
         if (head is EncoderHead.ForMultipleChoice) classifier = New(1);
@@ -157,7 +157,7 @@ public sealed class DistilBert : EncoderModel
         {
             this.config = config;
             (word_embeddings, position_embeddings) = (nn.Embedding(config.VocabSize, config.Dim, device: device), nn.Embedding(config.MaxPositionEmbeddings, config.Dim, device: device));
-            LayerNorm = nn.LayerNorm(config.Dim, Eps, device: device);
+            LayerNorm = new(config.Dim, Eps, device);
             RegisterComponents();
         }
 
@@ -195,18 +195,19 @@ public sealed class DistilBert : EncoderModel
         private readonly DistilBertAttention attention;
         private readonly DistilBertMlp ffn;
         private readonly LayerNorm sa_layer_norm, output_layer_norm;
+        private readonly double dropout;
 
         public DistilBertLayer(DistilBertConfig config, Device device) : base("DistilBertLayer")
         {
-            (attention, ffn) = (new(config, device), new(config, device));
-            (sa_layer_norm, output_layer_norm) = (nn.LayerNorm(config.Dim, Eps, device: device), nn.LayerNorm(config.Dim, Eps, device: device));
+            (attention, ffn, dropout) = (new(config, device), new(config, device), config.Dropout);
+            (sa_layer_norm, output_layer_norm) = (new(config.Dim, Eps, device), new(config.Dim, Eps, device));
             RegisterComponents();
         }
 
         public Tensor forward(Tensor x_BTC, Tensor mask, Action<Tensor>? watch, ComputeType compute)
         {
-            x_BTC = sa_layer_norm.forward(x_BTC + attention.forward(x_BTC, mask, watch, compute));
-            return output_layer_norm.forward(x_BTC + ffn.forward(x_BTC, compute));
+            x_BTC = sa_layer_norm.OfSum(x_BTC, attention.forward(x_BTC, mask, watch, compute), 0);
+            return output_layer_norm.OfSum(x_BTC, ffn.forward(x_BTC, compute), dropout);
         }
     }
 
@@ -225,8 +226,8 @@ public sealed class DistilBert : EncoderModel
 
         public Tensor forward(Tensor x_BTC, Tensor mask, Action<Tensor>? watch, ComputeType compute)
         {
-            Tensor Split(Linear projection) => Attention.Split(Projection.OutIn(x_BTC, projection.weight!, projection.bias, compute), config.NHeads);
-            var y_BHTd = Attention.ScaledDotProduct(Split(q_lin), Split(k_lin), Split(v_lin), mask, 1 / Math.Sqrt(config.Dim / config.NHeads), training ? config.AttentionDropout : 0, watch);
+            var qkv = Attention.Heads(x_BTC, config.NHeads, compute, q_lin, k_lin, v_lin);
+            var y_BHTd = Attention.ScaledDotProduct(qkv[0], qkv[1], qkv[2], mask, 1 / Math.Sqrt(config.Dim / config.NHeads), training ? config.AttentionDropout : 0, watch);
             return Projection.OutIn(Attention.Merge(y_BHTd), out_lin.weight!, out_lin.bias, compute);
         }
     }
@@ -243,7 +244,7 @@ public sealed class DistilBert : EncoderModel
             RegisterComponents();
         }
 
-        public Tensor forward(Tensor x_BTC, ComputeType compute) => this.Drop(Projection.OutIn(Activations.Of(config.Activation)!(Projection.OutIn(x_BTC, lin1.weight!, lin1.bias, compute)), lin2.weight!, lin2.bias, compute), config.Dropout);
+        public Tensor forward(Tensor x_BTC, ComputeType compute) => Projection.OutIn(Activations.Of(config.Activation)!(Projection.OutIn(x_BTC, lin1.weight!, lin1.bias, compute)), lin2.weight!, lin2.bias, compute);
     }
 
     private sealed class DistilBertBias : nn.Module

@@ -94,7 +94,7 @@ internal sealed class RobertaLanguageModelHead : nn.Module
 
     public RobertaLanguageModelHead(BertConfig config, Device device) : base("RobertaLMHead")
     {
-        (dense, layer_norm, bias) = (nn.Linear(config.HiddenSize, config.HiddenSize, device: device), nn.LayerNorm(config.HiddenSize, config.LayerNormEps, device: device), new Parameter(zeros(config.VocabSize, device: device)));
+        (dense, layer_norm, bias) = (nn.Linear(config.HiddenSize, config.HiddenSize, device: device), new(config.HiddenSize, config.LayerNormEps, device), new Parameter(zeros(config.VocabSize, device: device)));
         RegisterComponents();
     }
 }

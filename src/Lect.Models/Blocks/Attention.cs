@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Lect.Models;
@@ -49,6 +50,9 @@ internal static class Attention
         if (dropout > 0) probs_BHTS = Dropout.Apply(probs_BHTS, dropout);
         return probs_BHTS.to(v.dtype).view(b, groups, h / groups * t, s).matmul(v).view(b, h, t, v.shape[3]);
     }
+
+    /// <summary>Queries, keys, values: [B, T, C] through a layer each to [B, H, T, d].</summary>
+    public static Tensor[] Heads(Tensor x_BTC, long heads, ComputeType compute, params Linear[] layers) => [.. Projection.OutIn(x_BTC, [.. layers.Select(l => (l.weight!, (Tensor?)l.bias))], compute).Select(y => Split(y, heads))];
 
     /// <summary>[B, T, H d] to [B, H, T, d], without a copy.</summary>
     public static Tensor Split(Tensor x_BTC, long heads) => x_BTC.view(x_BTC.shape[0], x_BTC.shape[1], heads, x_BTC.shape[2] / heads).transpose(1, 2);

@@ -32,11 +32,16 @@ internal sealed class SequenceNorm : nn.Module
         register_buffer("running_var", ones(width, device: device).DetachFromDisposeScope());
     }
 
+    /// <summary>norm(residual + dropout(x)).</summary>
+    public Tensor OfSum(Tensor residual_BTC, Tensor x_BTC, double dropout, Tensor real_BT) =>
+        overBatch ? forward(this.AddDropped(residual_BTC, x_BTC, dropout), real_BT) : LayerNorm.OfSum(residual_BTC, x_BTC, training ? dropout : 0, weight, bias, eps);
+
     /// <param name="x_BTC">Activations.</param>
     /// <param name="real_BT">Positions that are no padding; batch normalization leaves the others out, and makes them 0.</param>
-    public Tensor forward(Tensor x_BTC, Tensor real_BT)
+    /// <param name="compute">bf16: what layer normalization gives is rounded at once to what the products behind it read.</param>
+    public Tensor forward(Tensor x_BTC, Tensor real_BT, ComputeType compute = ComputeType.Float32)
     {
-        if (!overBatch) return nn.functional.layer_norm(x_BTC, [x_BTC.shape[^1]], weight, bias, eps);
+        if (!overBatch) return LayerNorm.Of(x_BTC, weight, bias, eps, compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32);
         using var scope = NewDisposeScope();
         var (mean_C, var_C, real) = (get_buffer("running_mean")!, get_buffer("running_var")!, real_BT.unsqueeze(-1).to(ScalarType.Float32));
         if (training)

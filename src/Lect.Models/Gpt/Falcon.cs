@@ -135,7 +135,7 @@ internal sealed class FalconModel : nn.Module
     {
         word_embeddings = nn.Embedding(config.VocabSize, config.HiddenSize, device: device);
         h = new([.. Enumerable.Range(0, config.NumHiddenLayers).Select(layer => new FalconDecoderLayer(config, layer, device))]);
-        ln_f = nn.LayerNorm(config.HiddenSize, config.LayerNormEpsilon, device: device);
+        ln_f = new(config.HiddenSize, config.LayerNormEpsilon, device);
         rotary = new(config.RopeParameters, config.Head, config.MaxPositionEmbeddings);
         RegisterComponents();
     }
@@ -166,7 +166,7 @@ internal sealed class FalconDecoderLayer : nn.Module
     public FalconDecoderLayer(FalconConfig config, int layer, Device device) : base("FalconDecoderLayer")
     {
         this.config = config;
-        LayerNorm Norm() => nn.LayerNorm(config.HiddenSize, config.LayerNormEpsilon, device: device);
+        LayerNorm Norm() => new(config.HiddenSize, config.LayerNormEpsilon, device);
         if (config.HasTwoNorms) (ln_attn, ln_mlp) = (Norm(), Norm());
         else input_layernorm = Norm();
         if (!config.IsParallel) post_attention_layernorm = Norm();
@@ -176,9 +176,9 @@ internal sealed class FalconDecoderLayer : nn.Module
 
     public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
-        var normed_BTC = (ln_attn ?? input_layernorm)!.forward(x_BTC);
-        var attended_BTC = x_BTC + this.Drop(self_attention.forward(normed_BTC, turn, pass), config.HiddenDropout);
-        return attended_BTC + this.Drop(mlp.forward(post_attention_layernorm?.forward(attended_BTC) ?? ln_mlp?.forward(x_BTC) ?? normed_BTC, pass.Compute), config.HiddenDropout);
+        var normed_BTC = (ln_attn ?? input_layernorm)!.forward(x_BTC, pass.Compute);
+        var attended_BTC = this.AddDropped(x_BTC, self_attention.forward(normed_BTC, turn, pass), config.HiddenDropout);
+        return this.AddDropped(attended_BTC, mlp.forward(post_attention_layernorm?.forward(attended_BTC, pass.Compute) ?? ln_mlp?.forward(x_BTC, pass.Compute) ?? normed_BTC, pass.Compute), config.HiddenDropout);
     }
 }
 

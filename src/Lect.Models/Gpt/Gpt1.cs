@@ -176,15 +176,15 @@ internal sealed class Gpt1Block : nn.Module
 
     public Gpt1Block(Gpt1Config config, int layer, Device device) : base("OpenAIGPTBlock")
     {
-        LayerNorm Norm() => nn.LayerNorm(config.NEmbd, config.LayerNormEpsilon, device: device);
+        LayerNorm Norm() => new(config.NEmbd, config.LayerNormEpsilon, device);
         (attn, ln_1, mlp, ln_2, dropout) = (new(config.Parts, layer, device), Norm(), new(config.Parts, device), Norm(), config.ResidPdrop);
         RegisterComponents();
     }
 
     public Tensor forward(Tensor x_BTC, DecoderPass pass)
     {
-        x_BTC = ln_1.forward(x_BTC + this.Drop(attn.forward(x_BTC, pass), dropout));
-        return ln_2.forward(x_BTC + this.Drop(mlp.forward(x_BTC, pass.Compute), dropout));
+        x_BTC = ln_1.OfSum(x_BTC, attn.forward(x_BTC, pass), dropout);
+        return ln_2.OfSum(x_BTC, mlp.forward(x_BTC, pass.Compute), dropout);
     }
 }
 

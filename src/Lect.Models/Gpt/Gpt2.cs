@@ -124,7 +124,7 @@ internal sealed class Gpt2Model : nn.Module
         wte = nn.Embedding(config.VocabSize, config.NEmbd, device: device);
         wpe = nn.Embedding(config.NPositions, config.NEmbd, device: device);
         h = new([.. Enumerable.Range(0, config.NLayer).Select(layer => new Gpt2Block(config, layer, device))]);
-        ln_f = nn.LayerNorm(config.NEmbd, config.LayerNormEpsilon, device: device);
+        ln_f = new(config.NEmbd, config.LayerNormEpsilon, device);
         RegisterComponents();
     }
 
@@ -152,9 +152,9 @@ internal sealed class Gpt2Block : nn.Module
 
     public Gpt2Block(Gpt2Config config, int layer, Device device) : base("GPT2Block")
     {
-        ln_1 = nn.LayerNorm(config.NEmbd, config.LayerNormEpsilon, device: device);
+        ln_1 = new(config.NEmbd, config.LayerNormEpsilon, device);
         attn = new(config, layer, device);
-        ln_2 = nn.LayerNorm(config.NEmbd, config.LayerNormEpsilon, device: device);
+        ln_2 = new(config.NEmbd, config.LayerNormEpsilon, device);
         mlp = new(config, device);
         dropout = config.ResidPdrop;
         RegisterComponents();
@@ -162,8 +162,8 @@ internal sealed class Gpt2Block : nn.Module
 
     public Tensor forward(Tensor x_BTC, DecoderPass pass)
     {
-        x_BTC = x_BTC + this.Drop(attn.forward(ln_1.forward(x_BTC), pass), dropout);
-        return x_BTC + this.Drop(mlp.forward(ln_2.forward(x_BTC), pass.Compute), dropout);
+        x_BTC = this.AddDropped(x_BTC, attn.forward(ln_1.forward(x_BTC, pass.Compute), pass), dropout);
+        return this.AddDropped(x_BTC, mlp.forward(ln_2.forward(x_BTC, pass.Compute), pass.Compute), dropout);
     }
 }
 

@@ -141,7 +141,7 @@ internal sealed class Gpt3Model : nn.Module
         wte = nn.Embedding(config.VocabSize, config.HiddenSize, device: device);
         wpe = nn.Embedding(config.MaxPositionEmbeddings, config.HiddenSize, device: device);
         h = new([.. config.AttentionLayers!.Select((kind, layer) => new Gpt3Block(config, layer, kind == "local" ? config.WindowSize : null, device))]);
-        ln_f = nn.LayerNorm(config.HiddenSize, config.LayerNormEpsilon, device: device);
+        ln_f = new(config.HiddenSize, config.LayerNormEpsilon, device);
         RegisterComponents();
     }
 
@@ -169,15 +169,15 @@ internal sealed class Gpt3Block : nn.Module
 
     public Gpt3Block(Gpt3Config config, int layer, long? window, Device device) : base("GPTNeoBlock")
     {
-        LayerNorm Norm() => nn.LayerNorm(config.HiddenSize, config.LayerNormEpsilon, device: device);
+        LayerNorm Norm() => new(config.HiddenSize, config.LayerNormEpsilon, device);
         (ln_1, ln_2, attn, mlp, dropout) = (Norm(), Norm(), new(config, layer, window, device), new(config, device), config.ResidDropout);
         RegisterComponents();
     }
 
     public Tensor forward(Tensor x_BTC, DecoderPass pass)
     {
-        x_BTC = x_BTC + this.Drop(attn.attention.forward(ln_1.forward(x_BTC), pass), dropout);
-        return x_BTC + this.Drop(mlp.forward(ln_2.forward(x_BTC), pass.Compute), dropout);
+        x_BTC = this.AddDropped(x_BTC, attn.attention.forward(ln_1.forward(x_BTC, pass.Compute), pass), dropout);
+        return this.AddDropped(x_BTC, mlp.forward(ln_2.forward(x_BTC, pass.Compute), pass.Compute), dropout);
     }
 }
 

@@ -121,7 +121,7 @@ internal sealed class GptNeoXModel : nn.Module
         this.config = config;
         embed_in = nn.Embedding(config.VocabSize, config.HiddenSize, device: device);
         layers = new([.. Enumerable.Range(0, config.NumHiddenLayers).Select(layer => new GptNeoXLayer(config, layer, device))]);
-        final_layer_norm = nn.LayerNorm(config.HiddenSize, config.LayerNormEps, device: device);
+        final_layer_norm = new(config.HiddenSize, config.LayerNormEps, device);
         rotary = new(config.RopeParameters, config.Head, config.MaxPositionEmbeddings);
         RegisterComponents();
     }
@@ -152,15 +152,15 @@ internal sealed class GptNeoXLayer : nn.Module
     public GptNeoXLayer(GptNeoXConfig config, int layer, Device device) : base("GPTNeoXLayer")
     {
         this.config = config;
-        (input_layernorm, post_attention_layernorm) = (nn.LayerNorm(config.HiddenSize, config.LayerNormEps, device: device), nn.LayerNorm(config.HiddenSize, config.LayerNormEps, device: device));
+        (input_layernorm, post_attention_layernorm) = (new(config.HiddenSize, config.LayerNormEps, device), new(config.HiddenSize, config.LayerNormEps, device));
         (attention, mlp) = (new(config, layer, device), new(config.HiddenSize, config.IntermediateSize, hasBias: true, config.HiddenAct, device));
         RegisterComponents();
     }
 
     public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
-        var attended_BTC = x_BTC + this.Drop(attention.forward(input_layernorm.forward(x_BTC), turn, pass), config.HiddenDropout);
-        return attended_BTC + this.Drop(mlp.forward(post_attention_layernorm.forward(config.UseParallelResidual ? x_BTC : attended_BTC), pass.Compute), config.HiddenDropout);
+        var attended_BTC = this.AddDropped(x_BTC, attention.forward(input_layernorm.forward(x_BTC, pass.Compute), turn, pass), config.HiddenDropout);
+        return this.AddDropped(attended_BTC, mlp.forward(post_attention_layernorm.forward(config.UseParallelResidual ? x_BTC : attended_BTC, pass.Compute), pass.Compute), config.HiddenDropout);
     }
 }
 

@@ -191,8 +191,8 @@ internal sealed class LlamaDecoderLayer : nn.Module
 
     public Tensor forward(Tensor x_BTC, (Tensor, Tensor) turn, DecoderPass pass)
     {
-        x_BTC = x_BTC + self_attn.forward(input_layernorm.forward(x_BTC, pass.Compute), turn, pass);
-        return x_BTC + mlp.forward(post_attention_layernorm.forward(x_BTC, pass.Compute), pass.Compute);
+        x_BTC = this.AddDropped(x_BTC, self_attn.forward(input_layernorm.forward(x_BTC, pass.Compute), turn, pass), 0);
+        return this.AddDropped(x_BTC, mlp.forward(post_attention_layernorm.forward(x_BTC, pass.Compute), pass.Compute), 0);
     }
 }
 

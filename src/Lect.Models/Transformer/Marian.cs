@@ -248,12 +248,12 @@ public sealed class Marian : EncoderDecoder
     /// <summary>A sub-layer's place in the residual stream: norm(x + f(x)).</summary>
     private abstract class MarianLayer(MarianConfig config, string name) : nn.Module(name)
     {
-        protected Tensor Residual(Tensor x, Tensor fx, LayerNorm norm) => nn.functional.layer_norm(x + this.Drop(fx, config.Dropout), [config.DModel], norm.weight!, norm.bias!, 1e-5);
+        protected Tensor Residual(Tensor x, Tensor fx, LayerNorm norm) => norm.OfSum(x, fx, config.Dropout);
 
         protected Tensor FeedForward(Tensor x, Linear fc1, Linear fc2, ComputeType compute)
         {
             var inner = Projection.OutIn(x, fc1.weight!, fc1.bias, compute);
-            return Projection.OutIn(this.Drop(Activations.Of(config.ActivationFunction)!(inner), config.ActivationDropout), fc2.weight!, fc2.bias, compute).to(ScalarType.Float32);
+            return Projection.OutIn(this.Drop(Activations.Of(config.ActivationFunction)!(inner), config.ActivationDropout), fc2.weight!, fc2.bias, compute);
         }
     }
 
@@ -267,14 +267,14 @@ public sealed class Marian : EncoderDecoder
         {
             self_attn = new(config, config.EncoderAttentionHeads, device);
             (fc1, fc2) = (nn.Linear(config.DModel, config.EncoderFfnDim, device: device), nn.Linear(config.EncoderFfnDim, config.DModel, device: device));
-            (self_attn_layer_norm, final_layer_norm) = (nn.LayerNorm(config.DModel, device: device), nn.LayerNorm(config.DModel, device: device));
+            (self_attn_layer_norm, final_layer_norm) = (new(config.DModel, 1e-5, device), new(config.DModel, 1e-5, device));
             RegisterComponents();
         }
 
         public Tensor forward(Tensor x_BSC, Tensor mask, Action<Tensor>? watch, ComputeType compute)
         {
-            var (k, v) = self_attn.KeysValues(x_BSC, compute);
-            x_BSC = Residual(x_BSC, self_attn.Attend(x_BSC, k, v, mask, watch, compute), self_attn_layer_norm);
+            var (q, k, v) = self_attn.QueriesKeysValues(x_BSC, compute);
+            x_BSC = Residual(x_BSC, self_attn.Attend(q, k, v, mask, watch, compute), self_attn_layer_norm);
             return Residual(x_BSC, FeedForward(x_BSC, fc1, fc2, compute), final_layer_norm);
         }
     }
@@ -291,17 +291,17 @@ public sealed class Marian : EncoderDecoder
             this.layer = layer;
             (self_attn, encoder_attn) = (new(config, config.DecoderAttentionHeads, device), new(config, config.DecoderAttentionHeads, device));
             (fc1, fc2) = (nn.Linear(config.DModel, config.DecoderFfnDim, device: device), nn.Linear(config.DecoderFfnDim, config.DModel, device: device));
-            (self_attn_layer_norm, encoder_attn_layer_norm, final_layer_norm) = (nn.LayerNorm(config.DModel, device: device), nn.LayerNorm(config.DModel, device: device), nn.LayerNorm(config.DModel, device: device));
+            (self_attn_layer_norm, encoder_attn_layer_norm, final_layer_norm) = (new(config.DModel, 1e-5, device), new(config.DModel, 1e-5, device), new(config.DModel, 1e-5, device));
             RegisterComponents();
         }
 
         public Tensor forward(Tensor x_BTC, DecoderState state, IActivationSink? sink, ComputeType compute)
         {
-            var (keys, values) = self_attn.KeysValues(x_BTC, compute);
+            var (queries, keys, values) = self_attn.QueriesKeysValues(x_BTC, compute);
             (keys, values) = state.Extend(layer, keys, values, keep: !training);
-            x_BTC = Residual(x_BTC, self_attn.Attend(x_BTC, keys, values, null, sink is null ? null : p => sink.Attention(layer, p), compute), self_attn_layer_norm);
+            x_BTC = Residual(x_BTC, self_attn.Attend(queries, keys, values, null, sink is null ? null : p => sink.Attention(layer, p), compute), self_attn_layer_norm);
             (keys, values) = state.OfSource(layer, () => encoder_attn.KeysValues(state["source"], compute));
-            x_BTC = Residual(x_BTC, encoder_attn.Attend(x_BTC, keys, values, state["real"].unsqueeze(1).unsqueeze(1), sink is null ? null : p => sink.Attention(-1 - layer, p), compute), encoder_attn_layer_norm);
+            x_BTC = Residual(x_BTC, encoder_attn.Attend(encoder_attn.Queries(x_BTC, compute), keys, values, state["real"].unsqueeze(1).unsqueeze(1), sink is null ? null : p => sink.Attention(-1 - layer, p), compute), encoder_attn_layer_norm);
             return Residual(x_BTC, FeedForward(x_BTC, fc1, fc2, compute), final_layer_norm);
         }
     }
@@ -320,14 +320,24 @@ public sealed class Marian : EncoderDecoder
             RegisterComponents();
         }
 
-        public (Tensor K, Tensor V) KeysValues(Tensor x_BSC, ComputeType compute) => (Split(x_BSC, k_proj, compute), Split(x_BSC, v_proj, compute));
-
-        private Tensor Split(Tensor x, Linear projection, ComputeType compute) => Attention.Split(Projection.OutIn(x, projection.weight!, projection.bias, compute), heads);
-
-        public Tensor Attend(Tensor x_BTC, Tensor k, Tensor v, Tensor? mask, Action<Tensor>? watch, ComputeType compute)
+        public (Tensor Q, Tensor K, Tensor V) QueriesKeysValues(Tensor x_BTC, ComputeType compute)
         {
-            var y_BHTd = Attention.ScaledDotProduct(Split(x_BTC, q_proj, compute), k, v, mask, 1 / Math.Sqrt(config.DModel / heads), training ? config.AttentionDropout : 0, watch);
-            return Projection.OutIn(Attention.Merge(y_BHTd), out_proj.weight!, out_proj.bias, compute).to(ScalarType.Float32);
+            var parts = Attention.Heads(x_BTC, heads, compute, q_proj, k_proj, v_proj);
+            return (parts[0], parts[1], parts[2]);
+        }
+
+        public Tensor Queries(Tensor x_BTC, ComputeType compute) => Attention.Heads(x_BTC, heads, compute, q_proj)[0];
+
+        public (Tensor K, Tensor V) KeysValues(Tensor x_BSC, ComputeType compute)
+        {
+            var parts = Attention.Heads(x_BSC, heads, compute, k_proj, v_proj);
+            return (parts[0], parts[1]);
+        }
+
+        public Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask, Action<Tensor>? watch, ComputeType compute)
+        {
+            var y_BHTd = Attention.ScaledDotProduct(q, k, v, mask, 1 / Math.Sqrt(config.DModel / heads), training ? config.AttentionDropout : 0, watch);
+            return Projection.OutIn(Attention.Merge(y_BHTd), out_proj.weight!, out_proj.bias, compute);
         }
     }
 }

@@ -238,16 +238,14 @@ internal sealed class TransformerDecoderStack : nn.Module
 /// <summary>A sub-layer's place in the residual stream: norm(x + f(x)) as the paper, or x + f(norm(x)).</summary>
 internal abstract class TransformerBlock(TransformerConfig config, string name) : nn.Module(name)
 {
-    protected Tensor Residual(Tensor x_BTC, SequenceNorm norm, Tensor real_BT, Func<Tensor, Tensor> f) =>
-        config.NormFirst ? x_BTC + Drop(f(norm.forward(x_BTC, real_BT))) : norm.forward(x_BTC + Drop(f(x_BTC)), real_BT);
-
-    private Tensor Drop(Tensor x) => this.Drop(x, config.Dropout);
+    protected Tensor Residual(Tensor x_BTC, SequenceNorm norm, Tensor real_BT, ComputeType compute, Func<Tensor, Tensor> f) =>
+        config.NormFirst ? this.AddDropped(x_BTC, f(norm.forward(x_BTC, real_BT, compute)), config.Dropout) : norm.OfSum(x_BTC, f(x_BTC), config.Dropout, real_BT);
 
     // Equation 2.
     protected Tensor FeedForward(Tensor x, Linear linear1, Linear linear2, ComputeType compute)
     {
         var inner = Projection.OutIn(x, linear1.weight!, linear1.bias, compute);
-        return Projection.OutIn(Drop(Activations.Of(config.Activation)!(inner)), linear2.weight!, linear2.bias, compute).to(ScalarType.Float32);
+        return Projection.OutIn(this.Drop(Activations.Of(config.Activation)!(inner), config.Dropout), linear2.weight!, linear2.bias, compute);
     }
 }
 
@@ -269,12 +267,12 @@ internal sealed class TransformerEncoderBlock : TransformerBlock
 
     public Tensor forward(Tensor x_BSC, Tensor real_BS, Tensor mask, IActivationSink? sink, ComputeType compute)
     {
-        x_BSC = Residual(x_BSC, norm1, real_BS, x =>
+        x_BSC = Residual(x_BSC, norm1, real_BS, compute, x =>
         {
             var (q, k, v) = self_attn.QueriesKeysValues(x, compute);
             return self_attn.Attend(q, k, v, mask, sink is null ? null : p => sink.Attention(layer, p), compute);
         });
-        return Residual(x_BSC, norm2, real_BS, x => FeedForward(x, linear1, linear2, compute));
+        return Residual(x_BSC, norm2, real_BS, compute, x => FeedForward(x, linear1, linear2, compute));
     }
 }
 
@@ -296,19 +294,19 @@ internal sealed class TransformerDecoderBlock : TransformerBlock
 
     public Tensor forward(Tensor x_BTC, Tensor real_BT, DecoderState state, IActivationSink? sink, ComputeType compute)
     {
-        x_BTC = Residual(x_BTC, norm1, real_BT, x =>
+        x_BTC = Residual(x_BTC, norm1, real_BT, compute, x =>
         {
             var (queries, keys, values) = self_attn.QueriesKeysValues(x, compute);
             (keys, values) = state.Extend(layer, keys, values, keep: !training);
             // Targets are padded behind their end, which a causal mask hides from what counts.
             return self_attn.Attend(queries, keys, values, null, sink is null ? null : p => sink.Attention(layer, p), compute);
         });
-        x_BTC = Residual(x_BTC, norm2, real_BT, x =>
+        x_BTC = Residual(x_BTC, norm2, real_BT, compute, x =>
         {
             var (keys, values) = state.OfSource(layer, () => multihead_attn.KeysValues(state["source"], compute));
             return multihead_attn.Attend(multihead_attn.Queries(x, compute), keys, values, state["real"].unsqueeze(1).unsqueeze(1), sink is null ? null : p => sink.Attention(-1 - layer, p), compute);
         });
-        return Residual(x_BTC, norm3, real_BT, x => FeedForward(x, linear1, linear2, compute));
+        return Residual(x_BTC, norm3, real_BT, compute, x => FeedForward(x, linear1, linear2, compute));
     }
 }
 
@@ -348,6 +346,6 @@ internal sealed class MultiHeadAttention : nn.Module
     public Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask, Action<Tensor>? watch, ComputeType compute)
     {
         var y_BHTd = Attention.ScaledDotProduct(q, k, v, mask, 1 / Math.Sqrt(width / heads), 0, watch);
-        return Projection.OutIn(Attention.Merge(y_BHTd), out_proj.weight!, out_proj.bias, compute).to(ScalarType.Float32);
+        return Projection.OutIn(Attention.Merge(y_BHTd), out_proj.weight!, out_proj.bias, compute);
     }
 }

@@ -8,9 +8,9 @@ namespace Lect;
 public sealed record AlignConfig : IRecipeConfig
 {
     /// <summary>The steps, one verb each.</summary>
-    public static IReadOnlyList<string> Kinds { get; } = ["sft", "reward", "dpo", "ppo", "grpo", "rejection"];
+    public static IReadOnlyList<string> Kinds { get; } = ["sft", "reward", "dpo", "ppo", "grpo", "online-dpo", "rejection"];
 
-    /// <summary>Which: <c>sft</c>, <c>reward</c>, <c>dpo</c>, <c>ppo</c>, <c>grpo</c> or <c>rejection</c>.</summary>
+    /// <summary>Which: <c>sft</c>, <c>reward</c>, <c>dpo</c>, <c>ppo</c>, <c>grpo</c>, <c>online-dpo</c> or <c>rejection</c>.</summary>
     public string? Recipe { get; init; }
     /// <summary>Key of all randomness: order, dropout, new weights, sampling. <value>1</value></summary>
     public long Seed { get; init; } = 1;
@@ -26,12 +26,14 @@ public sealed record AlignConfig : IRecipeConfig
     public RewardSection Reward { get; init; } = new();
     /// <summary>What is the preference losses' own.</summary>
     public DpoSection Dpo { get; init; } = new();
-    /// <summary>What PPO, GRPO and rejection sampling have in common: sampling, and where rewards come from.</summary>
+    /// <summary>What PPO, GRPO, online DPO and rejection sampling have in common: sampling, and where rewards come from.</summary>
     public RolloutSection Rollout { get; init; } = new();
     /// <summary>What is PPO's own.</summary>
     public PpoSection Ppo { get; init; } = new();
     /// <summary>What is GRPO's own.</summary>
     public GrpoSection Grpo { get; init; } = new();
+    /// <summary>What is online DPO's own, beside the preference losses'.</summary>
+    public OnlineDpoSection OnlineDpo { get; init; } = new();
     /// <summary>What is rejection sampling's own.</summary>
     public RejectionSection Rejection { get; init; } = new();
     /// <summary>The loop.</summary>
@@ -39,10 +41,12 @@ public sealed record AlignConfig : IRecipeConfig
 
     LoopConfig IRecipeConfig.Loop => Train;
 
-    internal bool Samples => Recipe is "ppo" or "grpo" or "rejection";
+    internal bool Samples => Recipe is "ppo" or "grpo" or "online-dpo" or "rejection";
+
+    internal bool Prefers => Recipe is "dpo" or "online-dpo";
 
     // Answers of a prompt, and how many of them are learned from.
-    internal (int Generations, int Learned) Group => Recipe switch { "grpo" => (Grpo.Generations, Grpo.Generations), "rejection" => (Rejection.Generations, 1), _ => (1, 1) };
+    internal (int Generations, int Learned) Group => Recipe switch { "grpo" => (Grpo.Generations, Grpo.Generations), "online-dpo" => (OnlineDpo.Generations, 1), "rejection" => (Rejection.Generations, 1), _ => (1, 1) };
 
     /// <summary>Checks everything that can be checked before data are read.</summary>
     /// <exception cref="InvalidDataException">All faults together.</exception>
@@ -52,15 +56,15 @@ public sealed record AlignConfig : IRecipeConfig
         if (!Kinds.Contains(Recipe)) faults.Add($"recipe = '{Recipe}': expected {string.Join(", ", Kinds)}");
         if (Model.Path is not { Length: > 0 }) faults.Add("model.path: found none, expected the folder of a model to go on from (--set model.path=runs/gpt)");
         if (Lora is { } lora) faults.AddRange(lora.Faults());
-        foreach (var (name, isOwn, isDefault) in new[] { ("sft", Recipe == "sft", Sft == new SftSection()), ("reward", Recipe == "reward", Reward == new RewardSection()), ("dpo", Recipe == "dpo", Dpo == new DpoSection()), ("rollout", Samples, Rollout == new RolloutSection()), ("ppo", Recipe == "ppo", Ppo == new PpoSection()), ("grpo", Recipe == "grpo", Grpo == new GrpoSection()), ("rejection", Recipe == "rejection", Rejection == new RejectionSection()) })
+        foreach (var (name, isOwn, isDefault) in new[] { ("sft", Recipe == "sft", Sft == new SftSection()), ("reward", Recipe == "reward", Reward == new RewardSection()), ("dpo", Prefers, Dpo == new DpoSection()), ("rollout", Samples, Rollout == new RolloutSection()), ("ppo", Recipe == "ppo", Ppo == new PpoSection()), ("grpo", Recipe == "grpo", Grpo == new GrpoSection()), ("online_dpo", Recipe == "online-dpo", OnlineDpo == new OnlineDpoSection()), ("rejection", Recipe == "rejection", Rejection == new RejectionSection()) })
             if (!isOwn && !isDefault) faults.Add($"{name}: lect align {Recipe} does not read this section");
-        faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(Train.BatchSize, Train.MicroBatchSize), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), "rejection" => Rollout.Faults(this).Concat(Rejection.Faults()), _ => [] });
-        if (Model.Reference is not null && (Recipe is "sft" or "reward" || (Recipe == "dpo" && !Dpo.NeedsReference))) faults.Add("model.reference: this loss compares with none");
+        faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(Train.BatchSize, Train.MicroBatchSize), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), "online-dpo" => Rollout.Faults(this).Concat(Dpo.Faults(Train.BatchSize, null)).Concat(OnlineDpo.Faults()), "rejection" => Rollout.Faults(this).Concat(Rejection.Faults()), _ => [] });
+        if (Model.Reference is not null && (Recipe is "sft" or "reward" || (Prefers && !Dpo.NeedsReference))) faults.Add("model.reference: this loss compares with none");
         foreach (var (name, folders) in new[] { ("reward", Model.Reward), ("judge", Model.Judge) })
             if (folders is { Length: 0 }) faults.Add($"model.{name}: found an empty list, expected folders of reward models");
         if (Model.Date is { } date && !DateTime.TryParseExact(date, AlignModels.Day, CultureInfo.InvariantCulture, DateTimeStyles.None, out _)) faults.Add($"model.date = '{date}': expected a day, such as 2026-11-27");
         if (Model.Value is not null && Recipe != "ppo") faults.Add("model.value: only lect align ppo has values");
-        if ((Model.Reward ?? Model.Judge) is not null && !Samples) faults.Add("model.reward, model.judge: only lect align ppo, grpo and rejection ask for rewards");
+        if ((Model.Reward ?? Model.Judge) is not null && !Samples) faults.Add("model.reward, model.judge: only lect align ppo, grpo, online-dpo and rejection ask for rewards");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 
@@ -264,7 +268,7 @@ public sealed record RolloutSection
         else if (config.Group is { Generations: > 0 } group)
         {
             var learned = Batch / group.Generations * group.Learned;
-            if (Batch % group.Generations != 0) yield return $"{config.Recipe}.generations = {group.Generations}: expected a divisor of rollout.batch = {Batch}, the answers of an iteration";
+            if (Batch % group.Generations != 0) yield return $"{config.Recipe!.Replace('-', '_')}.generations = {group.Generations}: expected a divisor of rollout.batch = {Batch}, the answers of an iteration";
             else if (config.Train.BatchSize > 0 && learned % config.Train.BatchSize != 0) yield return $"train.batch_size = {config.Train.BatchSize}: expected a divisor of {learned}, the answers of an iteration that are learned from";
         }
         if (config.Train.MicroBatchSize is not null) yield return "train.micro_batch_size: means are taken over whole minibatches here; leave the key away, or lower train.batch_size";
@@ -345,6 +349,18 @@ public sealed record GrpoSection
         if (ScaleRewards is not ("group" or "batch" or "none")) yield return $"grpo.scale_rewards = '{ScaleRewards}': expected group, batch or none";
         if (ImportanceSampling is not ("token" or "sequence")) yield return $"grpo.importance_sampling = '{ImportanceSampling}': expected token or sequence";
         if (Beta < 0 || !(Epsilon > 0) || EpsilonHigh <= 0) yield return "grpo: found a beta, epsilon or epsilon_high out of range";
+    }
+}
+
+/// <summary>The keys of <c>online_dpo</c>.</summary>
+public sealed record OnlineDpoSection
+{
+    /// <summary>Answers of a prompt, of which the best is chosen and the worst rejected. <value>4</value></summary>
+    public int Generations { get; init; } = 4;
+
+    internal IEnumerable<string> Faults()
+    {
+        if (Generations < 2) yield return $"online_dpo.generations = {Generations}: expected at least 2, a pair";
     }
 }
 

@@ -7,11 +7,14 @@ namespace Lect;
 /// <param name="Chosen">The better one behind its prompt.</param>
 /// <param name="Rejected">The worse one.</param>
 /// <param name="PromptLength">Tokens of the prompt.</param>
-/// <param name="Source">The comparison.</param>
-internal sealed record ComparisonRow(AnswerRow Chosen, AnswerRow Rejected, int PromptLength, Comparison Source)
+internal record AnswerPair(AnswerRow Chosen, AnswerRow Rejected, int PromptLength)
 {
     public int Length => Math.Max(Chosen.Ids.Length, Rejected.Ids.Length);
+}
 
+/// <summary>A comparison of data as token rows.</summary>
+internal sealed record ComparisonRow(AnswerRow Chosen, AnswerRow Rejected, int PromptLength, Comparison Source) : AnswerPair(Chosen, Rejected, PromptLength)
+{
     /// <summary>By a template; the prompt is tokenized once for both.</summary>
     public static ComparisonRow Of(ChatEncoder encoder, Comparison c)
     {

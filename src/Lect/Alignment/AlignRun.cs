@@ -17,6 +17,7 @@ public static class Alignment
         "dpo" => Dpo.Run(config, folder, report, note, stop),
         "ppo" => Ppo.Run(config, folder, report: report, note: note, stop: stop),
         "grpo" => Grpo.Run(config, folder, report: report, note: note, stop: stop),
+        "online-dpo" => OnlineDpo.Run(config, folder, report: report, note: note, stop: stop),
         _ => Rejection.Run(config, folder, report: report, note: note, stop: stop),
     };
 }

@@ -61,72 +61,72 @@ public static class Dpo
         }
         return [("val_loss", loss / validation.Count), .. seen.Take().Select(f => ("eval_" + f.Item1, f.Item2))];
     }
+}
 
-    /// <summary>A policy, and what it is compared with.</summary>
-    private sealed class Compared(CausalLanguageModel policy, CausalLanguageModel? reference, int padId, DpoSection dpo)
+/// <summary>A policy, and what it is compared with: the losses of preferences.</summary>
+internal sealed class Compared(CausalLanguageModel policy, CausalLanguageModel? reference, int padId, DpoSection dpo)
+{
+    public void Compute(ComputeType type) => policy.Compute = type;
+
+    public Tensor Loss(AnswerPair[] rows, double scale, Averages figures)
     {
-        public void Compute(ComputeType type) => policy.Compute = type;
+        using var scope = NewDisposeScope();
+        return ((dpo.IsUnpaired ? Single(rows, figures) : Pairs(rows, figures)) * scale).MoveToOuterDisposeScope();
+    }
 
-        public Tensor Loss(ComparisonRow[] rows, double scale, Averages figures)
+    private Tensor Pairs(AnswerPair[] rows, Averages figures)
+    {
+        var batch = new AnswerBatch([.. rows.Select(r => r.Chosen), .. rows.Select(r => r.Rejected)], padId);
+        Tensor Half(Tensor x, int which) => x.narrow(0, which * rows.Length, rows.Length);
+        var hidden = batch.Hidden(policy);
+        var (labels, counts) = (batch.Labels(hidden.device), batch.Mask(hidden.device).sum(1));
+        var own = TokenLogProbs.Of(policy, hidden, labels).LogProbs_BT.sum(1);
+        var others = dpo.NeedsReference ? ReferenceSums(batch) : null;
+        var pairs = new PairLogProbs(Half(own, 0), Half(own, 1), others is null ? null : Half(others, 0), others is null ? null : Half(others, 1), Half(counts, 0), Half(counts, 1));
+        var loss = dpo.Pairs.PerPair(pairs).sum();
+        Tell(pairs, figures, rows.Length);
+        // ORPO's other part is the language model's loss of prompt and chosen answer; elsewhere it may be asked for, of the answer.
+        if (dpo.Loss == "orpo") loss = loss + LanguageModel([.. rows.Select(r => r.Chosen with { Counts = [.. r.Chosen.Counts.Select(_ => true)] })]) * rows.Length;
+        else if (dpo.SftWeight > 0) loss = loss + LanguageModel([.. rows.Select(r => r.Chosen)]) * (dpo.SftWeight * rows.Length);
+        return loss;
+    }
+
+    private Tensor LanguageModel(IReadOnlyList<AnswerRow> rows) => new AnswerBatch(rows, padId) is var batch ? Sft.Loss(policy, batch, 1.0 / batch.Scored) : null!;
+
+    private Tensor ReferenceSums(AnswerBatch batch)
+    {
+        using var noGrad = no_grad();
+        return batch.ReferenceLogProbs(policy, reference, temperature: 1).sum(1);
+    }
+
+    private void Tell(PairLogProbs pairs, Averages figures, int count)
+    {
+        using var noGrad = no_grad();
+        // Of losses that compare means, the means, as TRL's trainers of these.
+        if (dpo.Loss is "simpo" or "orpo") pairs = pairs with { Chosen = pairs.Chosen / pairs.ChosenTokens!, Rejected = pairs.Rejected / pairs.RejectedTokens! };
+        var (chosen, rejected) = pairs.ReferenceChosen is null ? (pairs.Chosen * dpo.Beta, pairs.Rejected * dpo.Beta) : ((pairs.Chosen - pairs.ReferenceChosen) * dpo.Beta, (pairs.Rejected - pairs.ReferenceRejected!) * dpo.Beta);
+        void Add(string name, Tensor x) => figures.Add(name, x.mean().item<float>(), count);
+        Add("rewards/chosen", chosen);
+        Add("rewards/rejected", rejected);
+        Add("rewards/margins", chosen - rejected);
+        Add("rewards/accuracies", chosen.gt(rejected).to(ScalarType.Float32));
+        Add("logps/chosen", pairs.Chosen);
+        Add("logps/rejected", pairs.Rejected);
+    }
+
+    // Each pair is a good answer and a bad one; good ones first, so that the answer before each one's own is to another prompt.
+    private Tensor Single(AnswerPair[] rows, Averages figures)
+    {
+        var answers = rows.Select(r => r.Chosen).Concat(rows.Select(r => r.Rejected)).ToList();
+        var prompts = rows.Concat(rows).Select(r => r.PromptLength).ToList();
+        var good = tensor(answers.Select((_, i) => i < rows.Length).ToArray(), device: policy.HeadWeight.device);
+        var (ratio, kl) = UnpairedLogProbs.Of(policy, reference, answers, prompts, padId, withKl: dpo.Loss == "kto");
+        using (no_grad())
         {
-            using var scope = NewDisposeScope();
-            return ((dpo.IsUnpaired ? Single(rows, figures) : Pairs(rows, figures)) * scale).MoveToOuterDisposeScope();
+            figures.Add("kl", kl.item<float>(), rows.Length);
+            figures.Add("rewards/chosen", (ratio[good].mean() * dpo.Beta).item<float>(), rows.Length);
+            figures.Add("rewards/rejected", (ratio[good.logical_not()].mean() * dpo.Beta).item<float>(), rows.Length);
         }
-
-        private Tensor Pairs(ComparisonRow[] rows, Averages figures)
-        {
-            var batch = new AnswerBatch([.. rows.Select(r => r.Chosen), .. rows.Select(r => r.Rejected)], padId);
-            Tensor Half(Tensor x, int which) => x.narrow(0, which * rows.Length, rows.Length);
-            var hidden = batch.Hidden(policy);
-            var (labels, counts) = (batch.Labels(hidden.device), batch.Mask(hidden.device).sum(1));
-            var own = TokenLogProbs.Of(policy, hidden, labels).LogProbs_BT.sum(1);
-            var others = dpo.NeedsReference ? ReferenceSums(batch) : null;
-            var pairs = new PairLogProbs(Half(own, 0), Half(own, 1), others is null ? null : Half(others, 0), others is null ? null : Half(others, 1), Half(counts, 0), Half(counts, 1));
-            var loss = dpo.Pairs.PerPair(pairs).sum();
-            Tell(pairs, figures, rows.Length);
-            // ORPO's other part is the language model's loss of prompt and chosen answer; elsewhere it may be asked for, of the answer.
-            if (dpo.Loss == "orpo") loss = loss + LanguageModel([.. rows.Select(r => r.Chosen with { Counts = [.. r.Chosen.Counts.Select(_ => true)] })]) * rows.Length;
-            else if (dpo.SftWeight > 0) loss = loss + LanguageModel([.. rows.Select(r => r.Chosen)]) * (dpo.SftWeight * rows.Length);
-            return loss;
-        }
-
-        private Tensor LanguageModel(IReadOnlyList<AnswerRow> rows) => new AnswerBatch(rows, padId) is var batch ? Sft.Loss(policy, batch, 1.0 / batch.Scored) : null!;
-
-        private Tensor ReferenceSums(AnswerBatch batch)
-        {
-            using var noGrad = no_grad();
-            return batch.ReferenceLogProbs(policy, reference, temperature: 1).sum(1);
-        }
-
-        private void Tell(PairLogProbs pairs, Averages figures, int count)
-        {
-            using var noGrad = no_grad();
-            // Of losses that compare means, the means, as TRL's trainers of these.
-            if (dpo.Loss is "simpo" or "orpo") pairs = pairs with { Chosen = pairs.Chosen / pairs.ChosenTokens!, Rejected = pairs.Rejected / pairs.RejectedTokens! };
-            var (chosen, rejected) = pairs.ReferenceChosen is null ? (pairs.Chosen * dpo.Beta, pairs.Rejected * dpo.Beta) : ((pairs.Chosen - pairs.ReferenceChosen) * dpo.Beta, (pairs.Rejected - pairs.ReferenceRejected!) * dpo.Beta);
-            void Add(string name, Tensor x) => figures.Add(name, x.mean().item<float>(), count);
-            Add("rewards/chosen", chosen);
-            Add("rewards/rejected", rejected);
-            Add("rewards/margins", chosen - rejected);
-            Add("rewards/accuracies", chosen.gt(rejected).to(ScalarType.Float32));
-            Add("logps/chosen", pairs.Chosen);
-            Add("logps/rejected", pairs.Rejected);
-        }
-
-        // Each pair is a good answer and a bad one; good ones first, so that the answer before each one's own is to another prompt.
-        private Tensor Single(ComparisonRow[] rows, Averages figures)
-        {
-            var answers = rows.Select(r => r.Chosen).Concat(rows.Select(r => r.Rejected)).ToList();
-            var prompts = rows.Concat(rows).Select(r => r.PromptLength).ToList();
-            var good = tensor(answers.Select((_, i) => i < rows.Length).ToArray(), device: policy.HeadWeight.device);
-            var (ratio, kl) = UnpairedLogProbs.Of(policy, reference, answers, prompts, padId, withKl: dpo.Loss == "kto");
-            using (no_grad())
-            {
-                figures.Add("kl", kl.item<float>(), rows.Length);
-                figures.Add("rewards/chosen", (ratio[good].mean() * dpo.Beta).item<float>(), rows.Length);
-                figures.Add("rewards/rejected", (ratio[good.logical_not()].mean() * dpo.Beta).item<float>(), rows.Length);
-            }
-            return PreferenceLoss.PerExample(ratio, good, kl, dpo.Beta, dpo.DesirableWeight, dpo.UndesirableWeight).mean() * rows.Length;
-        }
+        return PreferenceLoss.PerExample(ratio, good, kl, dpo.Beta, dpo.DesirableWeight, dpo.UndesirableWeight).mean() * rows.Length;
     }
 }

@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace Lect;
 
 /// <summary>
-/// The iterations of PPO and GRPO: prompts are answered by the policy as it stands, answers are rewarded, and learned from in some passes of minibatches. All that a resumed run needs is kept in checkpoints: which iteration, which
+/// The iterations of PPO, GRPO, online DPO and rejection sampling: prompts are answered by the policy as it stands, answers are rewarded, and learned from in some passes of minibatches. All that a resumed run needs is kept in checkpoints: which iteration, which
 /// minibatches are left, the answers, and what was computed of them.
 /// </summary>
 internal sealed class Sampling : IDisposable

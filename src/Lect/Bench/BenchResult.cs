@@ -58,36 +58,42 @@ public sealed record BenchResult(string Name, JsonObject Config, double Best, do
         return json;
     }
 
-    /// <summary>Seconds of each run of some work, after one that warms up.</summary>
+    /// <summary>Seconds of each run of some work, after some that warm up: kernels of our own are compiled anew once they have been called often. Short work is done more often: others may use the machine.</summary>
     internal static double[] Seconds(int runs, Action work)
     {
-        work();
-        return [.. Enumerable.Range(0, runs).Select(_ =>
+        var warm = Stopwatch.StartNew();
+        do work(); while (warm.Elapsed.TotalSeconds < 2);
+        var (seconds, all) = (new List<double>(), Stopwatch.StartNew());
+        while (seconds.Count < runs || (seconds.Count < 50 && all.Elapsed.TotalSeconds < 3))
         {
             var watch = Stopwatch.StartNew();
             work();
-            return watch.Elapsed.TotalSeconds;
-        }).Order()];
+            seconds.Add(watch.Elapsed.TotalSeconds);
+        }
+        return [.. seconds.Order()];
     }
 
-    /// <summary>Seconds of every product of a training step alone: forward, gradient of the input, gradient of the weight.</summary>
+    /// <summary>Seconds of every product of a training step alone, one after the other and each with operands of its own as in a step: forward, gradient of the input, gradient of the weight.</summary>
     /// <param name="compute">Precision.</param>
     /// <param name="products">x [rows, inputs] by W [outputs, inputs], so many times.</param>
     internal static double Products(ComputeType compute, params IEnumerable<(int Rows, int Inputs, int Outputs, int Times)> products)
     {
         using var noGrad = no_grad();
-        var (type, total) = (compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32, 0.0);
-        foreach (var (rows, inputs, outputs, times) in products)
+        using var scope = NewDisposeScope();
+        var type = compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
+        var operands = products.SelectMany(p => Enumerable.Range(0, p.Times).Select(_ => (X: randn(p.Rows, p.Inputs).to(type), W: randn(p.Outputs, p.Inputs).to(type), G: randn(p.Rows, p.Outputs).to(type)))).ToList();
+        return Seconds(7, () =>
         {
-            using var scope = NewDisposeScope();
-            Tensor x = randn(rows, inputs).to(type), w = randn(outputs, inputs).to(type), g = randn(rows, outputs).to(type);
-            foreach (var product in (Func<Tensor>[])[() => x.mm(w.t()), () => g.mm(w), () => g.t().mm(x)]) total += times * Seconds(5, () => product().Dispose())[0];
-        }
-        return total;
+            foreach (var (x, w, g) in operands)
+            {
+                using var step = NewDisposeScope();
+                (_, _, _) = (x.mm(w.t()), g.mm(w), g.t().mm(x));
+            }
+        })[0];
     }
 
     /// <summary>The precisions whose products are worth timing: where a CPU has no bf16 of its own, libtorch's takes minutes for what fp32 does in a second.</summary>
-    internal static IReadOnlyList<ComputeType> Candidates(string dtype) => dtype == "bf16" || Precision.Resolve("auto", 64, 256, 256) == ComputeType.BFloat16 ? [ComputeType.Float32, ComputeType.BFloat16] : [ComputeType.Float32];
+    internal static IReadOnlyList<ComputeType> Candidates(string dtype) => dtype == "bf16" || Precision.Resolve("auto", 256, 256, 1024) == ComputeType.BFloat16 ? [ComputeType.Float32, ComputeType.BFloat16] : [ComputeType.Float32];
 
     /// <summary>A result from the times of runs that each did so many units.</summary>
     internal static BenchResult From(string name, JsonObject config, double[] seconds, double units, string unit) => new(name, config, units / seconds[0], units / seconds[seconds.Length / 2], unit, seconds.Length);

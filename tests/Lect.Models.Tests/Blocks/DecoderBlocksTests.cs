@@ -118,6 +118,9 @@ public class DecoderBlocksTests
         Tensor x = New(type, generator, 5, 7, 53), w = New(ScalarType.Float32, generator, 53);
         SameGradients(Double(w) * Double(x) * (Double(x).square().mean([-1L], keepdim: true) + 1e-3).rsqrt(), RmsNorm.Of(x, w, 1e-3, type), [x, w], generator, tolerance, "norm");
 
+        Tensor lw = New(ScalarType.Float32, generator, 53), lb = New(ScalarType.Float32, generator, 53);
+        SameGradients(nn.functional.layer_norm(Double(x), [53], Double(lw), Double(lb), 1e-3), LayerNorm.Of(x, lw, lb, 1e-3, type), [x, lw, lb], generator, tolerance, "layer norm");
+
         Tensor a = New(type, generator, 7, 53), b = New(type, generator, 7, 53);
         SameGradients(nn.functional.silu(Double(a)) * Double(b), SwiGlu.Of(a, b), [a, b], generator, tolerance, "gated unit");
 
@@ -129,6 +132,49 @@ public class DecoderBlocksTests
         var (first, second, rest) = (heads.narrow(-1, 0, 18), heads.narrow(-1, 18, 18), heads.narrow(-1, 36, 12));
         var (c, s) = (Double(cos).unsqueeze(1), Double(sin).unsqueeze(1));
         SameGradients(cat([first * c - second * s, second * c + first * s, rest], -1), Rotary.Heads(q, 3, (cos, sin)), [q], generator, tolerance, "rotary");
+    }
+
+    // What is dropped by a key is what dropout alone drops, forward and backward, in one pass with the sum and with the norm behind it.
+    [Theory, InlineData(false), InlineData(true)]
+    public void The_way_back_into_the_stream_equals_the_plain_formulas(bool bf16)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = Seeds.Generator(1, "test");
+        var (type, tolerance) = bf16 ? (ScalarType.BFloat16, 3e-2) : (ScalarType.Float32, 1e-5);
+        Tensor residual = New(ScalarType.Float32, generator, 5, 7, 53), x = New(type, generator, 5, 7, 53), w = New(ScalarType.Float32, generator, 53), b = New(ScalarType.Float32, generator, 53);
+        using var module = nn.Identity();
+        Tensor Kept(double p) { Dropout.Begin(3); return Double(Dropout.Apply(ones(5, 7, 53), p)); }
+        T Keyed<T>(Func<T> f) { Dropout.Begin(3); return f(); }
+        foreach (var p in (double[])[0, 0.3])
+        {
+            Tensor Sum() => Double(residual) + Double(x) * Kept(p);
+            SameGradients(Sum(), Keyed(() => module.AddDropped(residual, x, p)), [residual, x], generator, tolerance, $"sum, dropout {p}");
+            SameGradients(nn.functional.layer_norm(Sum(), [53], Double(w), Double(b), 1e-3), Keyed(() => LayerNorm.OfSum(residual, x, p, w, b, 1e-3)), [residual, x, w, b], generator, tolerance, $"norm of the sum, dropout {p}");
+        }
+        Assert.InRange(Kept(0.3).eq(0).to(ScalarType.Float32).mean().item<float>(), 0.27f, 0.33f);
+    }
+
+    [Theory, InlineData(3, 67), InlineData(200, 192), InlineData(1, 16)]
+    public void Layers_of_one_input_are_multiplied_together(int rows, int width)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = Seeds.Generator(1, "test");
+        (Tensor Weight, Tensor? Bias)[] layers = [.. new[] { width, 2 * width, width }.Select(w => (New(ScalarType.Float32, generator, w, 40), (Tensor?)New(ScalarType.Float32, generator, w)))];
+        layers[1].Weight.requires_grad = false;
+        var x = New(ScalarType.Float32, generator, 2, rows, 40);
+        Tensor[] leaves = [x, layers[0].Weight, layers[0].Bias!, layers[1].Bias!, layers[2].Weight, layers[2].Bias!];
+        (Tensor Y, Tensor[] Gradients) Run(Func<Tensor[]> f)
+        {
+            foreach (var leaf in leaves) leaf.grad = null;
+            var y = cat(f(), -1);
+            (y * linspace(-1, 1, y.shape[^1])).sum().backward();
+            return (y, [.. leaves.Select(l => l.grad!.clone())]);
+        }
+        var (expected, found) = (Run(() => [.. layers.Select(l => Projection.OutIn(x, l.Weight, l.Bias, ComputeType.BFloat16))]), Run(() => Projection.OutIn(x, layers, ComputeType.BFloat16)));
+        Near.Equal(expected.Y, found.Y, 0, 0, "outputs");
+        foreach (var (i, (want, have)) in expected.Gradients.Zip(found.Gradients).Index()) Near.Equal(want, have, 1e-2 * want.abs().max().item<float>(), 1e-2, $"gradient {i}");
+        Near.Equal(linspace(-1, 1, 4 * width).narrow(0, 0, width).to(ScalarType.BFloat16).to(ScalarType.Float32) * 2 * rows, found.Gradients[2], 1e-5, 1e-5, "a bias's gradient is the sum over rows");
+        Assert.Null(layers[1].Weight.grad);
     }
 
     [Theory]

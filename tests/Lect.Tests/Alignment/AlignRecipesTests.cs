@@ -49,8 +49,9 @@ public sealed class AlignRecipesTests : IDisposable
         Recipe = recipe,
         Model = new() { Path = Base() },
         Data = new() { Path = data, Validation = 0.2 },
-        Rollout = recipe is "ppo" or "grpo" or "rejection" ? new() { Batch = recipe == "rejection" ? 64 : 16, MaxNewTokens = 4, Epochs = 2 } : new(),
+        Rollout = recipe is "ppo" or "grpo" or "online-dpo" or "rejection" ? new() { Batch = recipe is "rejection" or "online-dpo" ? 64 : 16, MaxNewTokens = 4, Epochs = 2 } : new(),
         Grpo = recipe == "grpo" ? new() { Generations = 4 } : new(),
+        OnlineDpo = recipe == "online-dpo" ? new() { Generations = 4 } : new(),
         Rejection = recipe == "rejection" ? new() { Generations = 4 } : new(),
         Train = new() { Steps = steps, BatchSize = 8, MaxLength = 60, Lr = 2e-3, Schedule = "constant", EvalEvery = 5, CheckpointEvery = 4, LogEvery = 1, Precision = "fp32", EvalExamples = 8 },
     };
@@ -69,6 +70,7 @@ public sealed class AlignRecipesTests : IDisposable
     {
         "ppo" => Ppo.Run(config, to, answers => [.. answers.Select(Judge)], report, stop: stop),
         "grpo" => Grpo.Run(config, to, answers => [.. answers.Select(Judge)], report, stop: stop),
+        "online-dpo" => OnlineDpo.Run(config, to, answers => [.. answers.Select(Judge)], report, stop: stop),
         "rejection" => Rejection.Run(config, to, answers => [.. answers.Select(Judge)], report, stop: stop),
         _ => Lect.Alignment.Run(config, to, report, stop: stop),
     };
@@ -83,10 +85,11 @@ public sealed class AlignRecipesTests : IDisposable
     [InlineData("ppo", false)]
     [InlineData("ppo", true)]
     [InlineData("grpo", false)]
+    [InlineData("online-dpo", true)]
     [InlineData("rejection", false)]
     public void A_run_that_was_stopped_anywhere_ends_in_the_same_weights_and_figures(string recipe, bool adapter)
     {
-        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" or "rejection" => Prompts(), _ => Comparisons() };
+        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" or "online-dpo" or "rejection" => Prompts(), _ => Comparisons() };
         var config = Config(recipe, data, 10) with { Lora = adapter ? new() { R = 2, TargetModules = ["all-linear"] } : null, Ppo = recipe == "ppo" ? new() { TargetKl = 0.1, KlHorizon = 100 } : new() };
         Run(config, At("whole"));
         foreach (var at in (long[])[3, 7])   // of the four steps of an iteration: in the middle of one, and of another
@@ -297,7 +300,7 @@ public sealed class AlignRecipesTests : IDisposable
     public void A_judge_that_training_does_not_listen_to_shows_what_a_divergence_buys()
     {
         Run(Config("reward", Comparisons(), 10), At("judge"));
-        foreach (var recipe in (string[])["ppo", "grpo", "rejection"])
+        foreach (var recipe in (string[])["ppo", "grpo", "online-dpo", "rejection"])
         {
             var config = Config(recipe, Prompts(), 10);
             Run(config with { Model = config.Model with { Judge = [At("judge")] }, Grpo = config.Grpo with { Beta = recipe == "grpo" ? 0 : config.Grpo.Beta } }, At(recipe));
@@ -341,6 +344,7 @@ public sealed class AlignRecipesTests : IDisposable
     [Theory]
     [InlineData("ppo")]
     [InlineData("grpo")]
+    [InlineData("online-dpo")]
     [InlineData("rejection")]
     public void A_known_optimum_is_reached(string recipe)
     {
@@ -349,6 +353,20 @@ public sealed class AlignRecipesTests : IDisposable
         Run(config, At(recipe));
         var rewards = RunFolder.ReadMetrics(At(recipe)).Where(m => m["eval/reward"] is not null).Select(m => (double)m["eval/reward"]!).ToList();
         Assert.True(rewards.Max() >= 0.95, string.Join(" ", rewards));
+    }
+
+    [Fact]
+    public void Answers_that_no_reward_tells_apart_teach_online_dpo_nothing()
+    {
+        var config = Config("online-dpo", Prompts(), 4);
+        List<JsonObject> Steps(string name, RewardFunction reward)
+        {
+            OnlineDpo.Run(config with { Rollout = config.Rollout with { MissingEosPenalty = 0 }, Train = config.Train with { BatchSize = 4, EvalEvery = 0 } }, At(name), reward);
+            return [.. RunFolder.ReadMetrics(At(name))];
+        }
+        Assert.All(Steps("alike", answers => [.. answers.Select(_ => 1.0)]), m => Assert.Equal((0, 1), ((double)m["grad_norm"]!, (double?)m["frac_reward_zero_std"] ?? 1)));
+        // The answers to one prompt in two differ: pairs come from these alone.
+        Assert.All(Steps("some", answers => [.. answers.Select((_, i) => i / 4 % 2 == 0 ? i % 4 : 1.0)]), m => Assert.True((double)m["grad_norm"]! > 0 && ((double?)m["frac_reward_zero_std"] ?? 0.5) == 0.5));
     }
 
     [Fact]
@@ -418,9 +436,9 @@ public sealed class AlignRecipesTests : IDisposable
     public void A_shrunken_copy_of_each_preset_runs(string preset)
     {
         var recipe = RunFile.Load<AlignConfig>(Path.Combine(Fixtures.Root, "configs", "alignment", preset)).Recipe!;
-        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" or "rejection" => Prompts(), _ => Comparisons() };
+        var data = recipe switch { "sft" => Instructions(), "ppo" or "grpo" or "online-dpo" or "rejection" => Prompts(), _ => Comparisons() };
         var sets = new List<string> { $"model.path={Base()}", $"data.path={data}", "train.steps=2", "train.max_length=60", "train.eval_examples=4" };
-        if (recipe is "ppo" or "grpo" or "rejection") sets.AddRange(["rollout.max_new_tokens=4", "rollout.batch=32", $"train.batch_size={(recipe == "rejection" ? 4 : 16)}"]);
+        if (recipe is "ppo" or "grpo" or "online-dpo" or "rejection") sets.AddRange(["rollout.max_new_tokens=4", "rollout.batch=32", $"train.batch_size={(recipe is "rejection" or "online-dpo" ? 4 : 16)}"]);
         Assert.Equal(2, Run(RunFile.Load<AlignConfig>(Path.Combine(Fixtures.Root, "configs", "alignment", preset), sets), At("preset")).Step);
     }
 }
