@@ -32,12 +32,15 @@ internal sealed unsafe class LayerNorm : nn.Module
 
     /// <summary>The norm with the result in a type asked for.</summary>
     public static Tensor Of(Tensor x, Tensor weight, Tensor bias, double eps, ScalarType type = ScalarType.Float32) =>
-        Simd.Takes(x) ? Function.Run(x, null!, weight, bias, (float)eps, type, 0.0, 0L) : nn.functional.layer_norm(x, [x.shape[^1]], weight, bias, eps).to(type);
+        Takes(x, weight) ? Function.Run(x, null!, weight, bias, (float)eps, type, 0.0, 0L)
+        : nn.functional.layer_norm(x, [x.shape[^1]], weight, bias, eps) is var y && type == ScalarType.BFloat16 ? y.to(type) : y;
 
     /// <summary>The norm of a sum, with its dropout in any case.</summary>
     public static Tensor OfSum(Tensor residual, Tensor x, double dropout, Tensor weight, Tensor bias, double eps) =>
-        Simd.Takes(x) && Simd.Takes(residual) ? Function.Run(x, residual.to(ScalarType.Float32), weight, bias, (float)eps, ScalarType.Float32, dropout, dropout > 0 ? Dropout.NextKey() : 0L)
+        Takes(x, weight) && residual.device_type == DeviceType.CPU ? Function.Run(x, residual.to(ScalarType.Float32), weight, bias, (float)eps, ScalarType.Float32, dropout, dropout > 0 ? Dropout.NextKey() : 0L)
         : nn.functional.layer_norm(residual + Dropout.Apply(x, dropout), [x.shape[^1]], weight, bias, eps);
+
+    private static bool Takes(Tensor x, Tensor weight) => Simd.Takes(x) && weight.dtype == ScalarType.Float32;
 
     private sealed class Function : KernelFunction<Function>
     {
@@ -105,7 +108,7 @@ internal sealed unsafe class LayerNorm : nn.Module
             }
             if (g.dtype == ScalarType.Float32) Of<Single32>(); else Of<Brain16>();
             var both = sums.sum([0L]);
-            return [dx.MoveToOuterDisposeScope(), dh?.MoveToOuterDisposeScope()!, Saving.Deliver(weight, () => both[0].clone()), Saving.Deliver(bias, () => both[1].clone()), null!, null!, null!, null!];
+            return [dx.MoveToOuterDisposeScope(), dh?.MoveToOuterDisposeScope()!, Saving.Deliver(weight, () => both[0]), Saving.Deliver(bias, () => both[1]), null!, null!, null!, null!];
         }
     }
 

@@ -35,7 +35,7 @@ internal static class Projection
         : FewRows.Takes(x, weight, weight.shape[1]) ? FewRows.OutIn(x, rounded ?? weight, bias)
         : nn.functional.linear(x, weight, bias!);
 
-    /// <summary>One input through several layers; in bf16 it is rounded and multiplied once, by all weights together.</summary>
+    /// <summary>One input through several layers, all with biases or none; in bf16 it is rounded and multiplied once, by all weights together.</summary>
     public static Tensor[] OutIn(Tensor x, (Tensor Weight, Tensor? Bias)[] layers, ComputeType compute) =>
         compute == ComputeType.BFloat16 && layers.Length > 1 ? Bf16.Run([x, true, .. layers.Select(l => l.Weight), .. layers.Select(l => l.Bias!)]).split([.. layers.Select(l => l.Weight.shape[0])], -1)
         : [.. layers.Select(l => OutIn(x, l.Weight, l.Bias, compute))];
@@ -49,7 +49,7 @@ internal static class Projection
         return rounded;
     }
 
-    // x, whether weights are [out, in], the weights, as many biases or nulls.
+    // x, whether weights are [out, in] (several always are), the weights, a bias for each or nulls.
     private sealed class Bf16 : KernelFunction<Bf16>
     {
         public override string Name => "ProjectionBf16";
@@ -110,11 +110,11 @@ internal static class Projection
     private static unsafe Tensor ColumnSums(Tensor x_NO)
     {
         const int Block = 4 * Simd.Width;   // columns of which a thread keeps the sums in registers
-        var (rows, columns, sums) = (x_NO.shape[0], x_NO.shape[1], empty(x_NO.shape[1]));
         if (!Simd.Takes(x_NO)) return x_NO.sum([0L], type: ScalarType.Float32);
         x_NO = x_NO.contiguous();
+        var (rows, columns, sums) = (x_NO.shape[0], x_NO.shape[1], empty(x_NO.shape[1]));
         nint px = (nint)Simd.Pointer(x_NO), py = (nint)Simd.Pointer(sums);
-        Cores.For((columns + Block - 1) / Block, Math.Max(1, (1 << 15) / (rows * Block)), (from, to) =>
+        Cores.For((columns + Block - 1) / Block, Math.Max(1, (1 << 15) / Math.Max(1, rows * Block)), (from, to) =>
         {
             var last = Math.Min(columns, to * Block);
             var c = from * Block;

@@ -58,7 +58,7 @@ public sealed record AlignConfig : IRecipeConfig
         if (Lora is { } lora) faults.AddRange(lora.Faults());
         foreach (var (name, isOwn, isDefault) in new[] { ("sft", Recipe == "sft", Sft == new SftSection()), ("reward", Recipe == "reward", Reward == new RewardSection()), ("dpo", Prefers, Dpo == new DpoSection()), ("rollout", Samples, Rollout == new RolloutSection()), ("ppo", Recipe == "ppo", Ppo == new PpoSection()), ("grpo", Recipe == "grpo", Grpo == new GrpoSection()), ("online_dpo", Recipe == "online-dpo", OnlineDpo == new OnlineDpoSection()), ("rejection", Recipe == "rejection", Rejection == new RejectionSection()) })
             if (!isOwn && !isDefault) faults.Add($"{name}: lect align {Recipe} does not read this section");
-        faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(Train.BatchSize, Train.MicroBatchSize), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), "online-dpo" => Rollout.Faults(this).Concat(Dpo.Faults(Train.BatchSize, null)).Concat(OnlineDpo.Faults()), "rejection" => Rollout.Faults(this).Concat(Rejection.Faults()), _ => [] });
+        faults.AddRange(Recipe switch { "sft" => Sft.Faults(), "reward" => Reward.Faults(), "dpo" => Dpo.Faults(Train.BatchSize, Train.MicroBatchSize), "ppo" => Rollout.Faults(this).Concat(Ppo.Faults()), "grpo" => Rollout.Faults(this).Concat(Grpo.Faults()), "online-dpo" => Rollout.Faults(this).Concat(Dpo.Faults(Train.BatchSize, null)).Concat(OnlineDpo.Faults(this)), "rejection" => Rollout.Faults(this).Concat(Rejection.Faults()), _ => [] });
         if (Model.Reference is not null && (Recipe is "sft" or "reward" || (Prefers && !Dpo.NeedsReference))) faults.Add("model.reference: this loss compares with none");
         foreach (var (name, folders) in new[] { ("reward", Model.Reward), ("judge", Model.Judge) })
             if (folders is { Length: 0 }) faults.Add($"model.{name}: found an empty list, expected folders of reward models");
@@ -244,7 +244,7 @@ public sealed record DpoSection
     }
 }
 
-/// <summary>The keys of <c>rollout</c>: what PPO and GRPO sample, and who judges it.</summary>
+/// <summary>The keys of <c>rollout</c>: what is sampled, and who judges it.</summary>
 public sealed record RolloutSection
 {
     /// <summary>Answers of an iteration. <value>64</value></summary>
@@ -358,9 +358,10 @@ public sealed record OnlineDpoSection
     /// <summary>Answers of a prompt, of which the best is chosen and the worst rejected. <value>4</value></summary>
     public int Generations { get; init; } = 4;
 
-    internal IEnumerable<string> Faults()
+    internal IEnumerable<string> Faults(AlignConfig config)
     {
         if (Generations < 2) yield return $"online_dpo.generations = {Generations}: expected at least 2, a pair";
+        if (config.Dpo.IsUnpaired) yield return $"dpo.loss = '{config.Dpo.Loss}': a loss of single answers; lect align online-dpo makes pairs";
     }
 }
 

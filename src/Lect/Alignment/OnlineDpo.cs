@@ -43,7 +43,7 @@ public static class OnlineDpo
             Load = from => { policy.Load(from); sampling.Load(from); },
         }, config.Train, config.Seed, run, report, stop);
 
-        // The prompts whose answers differ in reward. Where none do, all of them, which teach nothing.
+        // The prompts whose answers differ in reward. Where none do, all of them, without a gradient.
         IReadOnlyList<int> Learn(IReadOnlyList<SampledAnswer> answers, double[] rewards)
         {
             using var scope = NewDisposeScope();
@@ -60,7 +60,8 @@ public static class OnlineDpo
 
         AnswerPair Pair(int prompt)
         {
-            AnswerRow Of(string name) => sampling.Rows[(int)sampling[name].data<long>()[prompt]];
+            using var scope = NewDisposeScope();
+            AnswerRow Of(string name) => sampling.Rows[(int)sampling[name][prompt].item<long>()];
             var (chosen, rejected) = (Of("chosen"), Of("rejected"));
             return new(chosen, rejected, Array.IndexOf(chosen.Counts, true));
         }

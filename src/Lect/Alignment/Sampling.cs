@@ -72,7 +72,7 @@ internal sealed class Sampling : IDisposable
         }
     }
 
-    /// <summary>Steps of some passes over the prompts.</summary>
+    /// <summary>Steps of some passes over the prompts, if all can be learned from.</summary>
     public long StepsOf(double epochs) => prompts.StepsOf(epochs, count => config.Rollout.Epochs * (long)Math.Ceiling(count * learned / (double)config.Train.BatchSize));
 
     /// <summary>The answers of the next step; begins a new iteration where the last one's are used up.</summary>
@@ -109,7 +109,8 @@ internal sealed class Sampling : IDisposable
             {
                 var order = chosen.ToArray();
                 random.Shuffle(order);
-                return order.Chunk(config.Train.BatchSize);
+                var parts = (order.Length + config.Train.BatchSize - 1) / config.Train.BatchSize;
+                return order.Chunk((order.Length + parts - 1) / parts);   // of like size, where not all can be learned from
             })],
         };
         var scoring = clock.Elapsed;

@@ -81,7 +81,7 @@ public sealed record BenchResult(string Name, JsonObject Config, double Best, do
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var type = compute == ComputeType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
-        var operands = products.SelectMany(p => Enumerable.Range(0, p.Times).Select(_ => (X: randn(p.Rows, p.Inputs).to(type), W: randn(p.Outputs, p.Inputs).to(type), G: randn(p.Rows, p.Outputs).to(type)))).ToList();
+        var operands = products.SelectMany(p => Enumerable.Range(0, p.Times).Select(_ => (X: randn(p.Rows, p.Inputs, dtype: type), W: randn(p.Outputs, p.Inputs, dtype: type), G: randn(p.Rows, p.Outputs, dtype: type)))).ToList();
         return Seconds(7, () =>
         {
             foreach (var (x, w, g) in operands)

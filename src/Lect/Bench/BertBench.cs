@@ -52,16 +52,16 @@ public static class BertBench
         model.eval();
         var random = new Random(1);
         List<EncoderRow> rows = [.. Enumerable.Range(0, count).Select(_ => new EncoderRow([.. Enumerable.Range(0, random.Next(5, shape.Seq + 1)).Select(_ => random.Next(1, shape.Vocab))]))];
-        double Seconds(int batch) => BenchResult.Seconds(2, () =>
+        double[] Seconds(int batch) => BenchResult.Seconds(2, () =>
         {
             foreach (var chunk in rows.OrderBy(r => r.Ids.Length).Chunk(batch))
             {
                 using var scope = NewDisposeScope();
                 model.Output(new EncoderBatch(chunk, 0).Hidden(model)).sum().Number();
             }
-        })[0];
+        });
         var (together, alone) = (Seconds(shape.Batch), Seconds(1));
-        return new("bert-sentences", (shape with { Dtype = "fp32" }).ToJson(), count / together, count / together, "sentences/s", 2, count / alone) { Against = "one by one" };
+        return BenchResult.From("bert-sentences", (shape with { Dtype = "fp32" }).ToJson(), together, count, "sentences/s") with { Baseline = count / alone[0], Against = "one by one" };
     }
 
     private static MaskedBatch Batch(BenchShape shape)
@@ -77,7 +77,9 @@ public static class BertBench
     {
         var (n, c) = (shape.Batch * shape.Seq, shape.Width);
         var told = (int)(n * Masked);
-        return BenchResult.Products(compute, (n, c, c, 4 * shape.Layers), (n, c, 4 * c, shape.Layers), (n, 4 * c, c, shape.Layers), (told, c, shape.Vocab, 1));
+        // In bf16 queries, keys and values are one product.
+        (int, int, int, int)[] attention = compute == ComputeType.BFloat16 ? [(n, c, 3 * c, shape.Layers), (n, c, c, shape.Layers)] : [(n, c, c, 4 * shape.Layers)];
+        return BenchResult.Products(compute, [.. attention, (n, c, 4 * c, shape.Layers), (n, 4 * c, c, shape.Layers), (told, c, shape.Vocab, 1)]);
     }
 
     /// <summary>The same step by TorchSharp's own modules, losses and optimizer in fp32: what one writes first. Tokens a second, best run.</summary>

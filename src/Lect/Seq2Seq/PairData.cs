@@ -12,6 +12,8 @@ public readonly record struct TextPair(CorpusSplit Split, string Source, string 
 /// <summary>The keys of <c>data</c> where a recipe reads pairs of texts.</summary>
 public sealed record PairDataConfig
 {
+    private const string DefaultPair = "en-de";
+
     /// <summary><c>sdk</c>: the SDK's messages and their translations; <c>copy</c>, <c>reverse</c> or <c>sort</c>: made-up sequences of letters. <value>sdk</value></summary>
     public string? Source { get; init; }
     /// <summary>Source and target language of the SDK's pairs, one of them <c>en</c>. <value>en-de</value></summary>
@@ -39,6 +41,9 @@ public sealed record PairDataConfig
     /// <summary>Letters of a made-up sequence at most. <value>25</value></summary>
     public int Letters { get; init; } = 25;
 
+    /// <summary>How sacreBLEU cuts a target language whose blanks do not part words; null: it is none of these, or not known.</summary>
+    internal string? TokenizeByCharacters => Path is not null || IsMadeUp ? null : (Pair ?? DefaultPair).Split('-', 2)[1] switch { var t when t.StartsWith("zh", StringComparison.Ordinal) => "zh", "ja" or "ko" => "char", _ => null };
+
     internal bool IsMadeUp => Source is "copy" or "reverse" or "sort";
 
     internal IEnumerable<string> Faults()
@@ -54,7 +59,7 @@ public sealed record PairDataConfig
         foreach (var column in Columns.Keys.Where(c => c is not ("source" or "target"))) yield return $"data.columns.{column}: this recipe reads the columns 'source' and 'target'";
     }
 
-    internal string Describe => Path ?? (IsMadeUp ? $"made-up sequences to {Source}" : $"the SDK's messages, {Pair ?? "en-de"}");
+    internal string Describe => Path ?? (IsMadeUp ? $"made-up sequences to {Source}" : $"the SDK's messages, {Pair ?? DefaultPair}");
 
     /// <summary>All pairs.</summary>
     /// <param name="seed">Of made-up ones.</param>
@@ -67,7 +72,7 @@ public sealed record PairDataConfig
 
     private IEnumerable<TextPair> Sdk()
     {
-        var pair = Pair ?? "en-de";
+        var pair = Pair ?? DefaultPair;
         var intoEnglish = pair.EndsWith("-en", StringComparison.Ordinal);
         var pairs = SdkTranslations.Pairs(intoEnglish ? pair[..^3] : pair[3..]);
         return pairs.Select(p => new TextPair(SdkCorpus.SplitOf(p.English), intoEnglish ? p.Other : p.English, intoEnglish ? p.English : p.Other));

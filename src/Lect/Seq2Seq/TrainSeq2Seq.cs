@@ -134,7 +134,7 @@ public static class TrainSeq2Seq
             Batches = step => [batches.At(step)],
             Labels = b => b.LabelCount,
             Loss = (b, scale) => Loss(model, b, scale, config.Train.LabelSmoothing, compute),
-            Evaluate = validation.Count == 0 ? null : () => Evaluate(translator, validation, unseen, config.Train.EvalSentences),
+            Evaluate = validation.Count == 0 ? null : () => Evaluate(translator, validation, unseen, config.Data, config.Train.EvalSentences),
             Sample = validation.Count == 0 ? null : () => Sample(translator, unseen),
             HighestOf = config.Train.Best == "bleu" ? "bleu" : null,
             Save = to => Save(model, vocabulary, to),
@@ -215,7 +215,7 @@ public static class TrainSeq2Seq
         };
     }
 
-    private static List<(string, double)> Evaluate(Translator translator, IReadOnlyList<IdPair> validation, IReadOnlyList<TextPair> texts, int sentences)
+    private static List<(string, double)> Evaluate(Translator translator, IReadOnlyList<IdPair> validation, IReadOnlyList<TextPair> texts, PairDataConfig data, int sentences)
     {
         using var noGrad = no_grad();
         var (loss, tokens) = (0.0, 0L);
@@ -230,7 +230,7 @@ public static class TrainSeq2Seq
         if (sentences == 0) return figures;
         var some = texts.Take(sentences).ToList();
         var translations = translator.Translate([.. some.Select(p => p.Source)], new() { Beams = 1, BatchSize = 64, CopyUnknown = false });
-        figures.Add(("bleu", new Bleu { Tokenize = "none" }.Corpus([.. translations.Select(t => t.Text)], [.. some.Select(p => (IReadOnlyList<string>)[Reference(translator, p.Target)])]).Value));
+        figures.Add(("bleu", new Bleu { Tokenize = data.TokenizeByCharacters ?? "none" }.Corpus([.. translations.Select(t => t.Text)], [.. some.Select(p => (IReadOnlyList<string>)[Reference(translator, p.Target)])]).Value));
         return figures;
     }
 

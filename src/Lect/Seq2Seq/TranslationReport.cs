@@ -32,7 +32,7 @@ public sealed record TranslationReport(IReadOnlyList<TextPair> Test, string Sign
         var test = (pairs.Contains(CorpusSplit.Test) ? pairs[CorpusSplit.Test] : pairs[CorpusSplit.Validation]).Where(Fits).Take(sentences == 0 ? int.MaxValue : sentences).ToList();
         if (test.Count == 0) throw new InvalidDataException($"Found no pairs to test with in {config.Data.Describe}. Expected some that training leaves out.");
         var train = pairs[CorpusSplit.Train].ToList();
-        var bleu = new Bleu { Tokenize = (config.Data.Path is null ? config.Data.Pair ?? "en-de" : "").Split('-', 2)[^1] switch { var t when t.StartsWith("zh", StringComparison.Ordinal) => "zh", "ja" or "ko" => "char", _ => config.Data.IsMadeUp ? "none" : "13a" } };
+        var bleu = new Bleu { Tokenize = config.Data.TokenizeByCharacters ?? (config.Data.IsMadeUp ? "none" : "13a") };
         var references = test.Select(p => (IReadOnlyList<string>)[p.Target]).ToList();
         TranslationFigures Figures(string name, IReadOnlyList<string> texts) => new(name, bleu.Corpus(texts, references).Value, new ChrF().Corpus(texts, references).Value, texts);
         return new(test, bleu.Signature(references),

@@ -419,6 +419,7 @@ public sealed class AlignRecipesTests : IDisposable
         Refused(Config("sft", Instructions(), 2) with { Ppo = new() { KlCoef = 1 }, Model = new() { Path = Base(), Reward = ["x"] } }, "ppo: lect align sft does not read", "model.reward");
         Refused(Config("dpo", Comparisons(), 2) with { Dpo = new() { LabelSmoothing = 0.1, Gamma = 1, DesirableWeight = 2 } }, "dpo.label_smoothing", "dpo.gamma", "dpo.desirable_weight");
         Refused(Config("dpo", Comparisons(), 2) with { Dpo = new() { Loss = "kto" }, Train = Config("dpo", "", 2).Train with { BatchSize = 1, MicroBatchSize = 1 } }, "train.micro_batch_size", "train.batch_size = 1");
+        Refused(Config("online-dpo", Prompts(), 2) with { Dpo = new() { Loss = "kto" }, OnlineDpo = new() { Generations = 1 } }, "online_dpo.generations = 1", "dpo.loss = 'kto'");
         Refused(Config("sft", Instructions(), 2) with { Model = new() { Path = Base(), Template = "chatml" } }, "<|im_end|>");
         Refused(Config("sft", Instructions(), 2) with { Lora = new() { ModulesToSave = ["lm_head"] } }, "lm_head");
         Refused(Config("ppo", Prompts(), 2), "model.reward");

@@ -53,6 +53,13 @@ public sealed class TrainSeq2SeqTests : IDisposable
         Assert.Equal(File.ReadAllBytes(Path.Combine(Out("whole"), "model.safetensors")), File.ReadAllBytes(Path.Combine(Out("stopped"), "model.safetensors")));
     }
 
+    [Theory, InlineData("en-ja", "char"), InlineData("en-zh-Hans", "zh"), InlineData("en-ko", "char"), InlineData("zh-Hans-en", null), InlineData("en-de", null), InlineData(null, null)]
+    public void Languages_without_blanks_are_measured_by_characters(string? pair, string? tokenize)
+    {
+        Assert.Equal(tokenize, new PairDataConfig { Pair = pair }.TokenizeByCharacters);
+        Assert.Null(new PairDataConfig { Pair = pair, Path = "pairs.tsv" }.TokenizeByCharacters);
+    }
+
     [Fact]
     public void The_mean_of_the_last_checkpoints_is_taken_where_it_is_better_and_bleu_may_decide()
     {
