@@ -11,38 +11,12 @@ public static class Grpo
 {
     /// <summary>Runs the recipe in a new folder, or goes on in one that a run was begun in.</summary>
     /// <inheritdoc cref="Ppo.Run"/>
-    public static RunState Run(AlignConfig config, string folder, RewardFunction? reward = null, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
-    {
-        config = config.Validate().HereAndNow();
-        TorchNative.Load();
-        using var run = RunFolder.OpenOrBegin(folder, config);
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
-
-        using var policy = AlignedModel.Open(config, isScorer: false, note);
-        var compares = config.Grpo.Beta > 0 || config.Model.Judge is not null;   // a judge is asked for to see what a divergence buys
-        using var reference = compares ? policy.Reference(config) : null;
-        using var sampling = new Sampling(config, policy, reward, note);
-        config = AlignRun.Resolve(config, policy.Model.Width, sampling.StepsOf);
-        run.SaveSettings(config);
-        note?.Invoke($"{policy.Describe()}, {config.Grpo.Generations} answers a prompt, loss {config.Grpo.Loss}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");
-
-        var update = new Update(config, policy, reference, sampling);
-        return TrainLoop.Run(new Training<int[]>
+    public static RunState Run(AlignConfig config, string folder, RewardFunction? reward = null, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default) =>
+        SampledRecipe.Run<int[]>(config, folder, reward, c => c.Grpo.Beta > 0, c => $"{c.Grpo.Generations} answers a prompt, loss {c.Grpo.Loss}", (config, policy, reference, sampling) =>
         {
-            Model = policy.Model,
-            Batches = _ => [sampling.Next(update.Learn)],
-            Labels = _ => 1,
-            Tokens = rows => rows.Sum(r => (long)sampling.Rows[r].Ids.Length),
-            Loss = (rows, _) => update.Loss(rows),
-            Figures = sampling.Figures.Take,
-            Evaluate = sampling.Evaluation(compares ? batch => sampling.Divergence(batch, reference) : null),
-            HighestOf = "eval/reward",
-            Sample = () => AlignRun.Sample(policy, config),
-            TellsStart = true,
-            Save = to => { policy.Save(to); if (to != run.Path) sampling.Save(to); },
-            Load = from => { policy.Load(from); sampling.Load(from); },
-        }, config.Train, config.Seed, run, report, stop);
-    }
+            var update = new Update(config, policy, reference, sampling);
+            return new() { Learn = update.Learn, Batch = rows => rows, Labels = _ => 1, Tokens = rows => rows.Sum(r => (long)sampling.Rows[r].Ids.Length), Loss = (rows, _) => update.Loss(rows) };
+        }, report, note, stop);
 
     private sealed class Update(AlignConfig config, AlignedModel policy, CausalLanguageModel? reference, Sampling sampling)
     {
@@ -69,7 +43,6 @@ public static class Grpo
         public Tensor Loss(int[] rows)
         {
             using var scope = NewDisposeScope();
-            policy.Model.Compute = config.Train.Compute;
             var batch = new AnswerBatch([.. rows.Select(r => sampling.Rows[r])], policy.PadId);
             var at = tensor(rows.Select(r => (long)r).ToArray(), device: policy.Model.HeadWeight.device);
             Tensor Old(string name) => sampling[name].index_select(0, at).narrow(1, 0, batch.Length);
