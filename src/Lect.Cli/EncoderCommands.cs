@@ -75,7 +75,7 @@ internal static class EncoderCommands
             return [.. ids.Select((row, i) => new EncoderRow(Ints(row, "choice_ids"), types is null ? null : Ints(types[i], "choice_token_type_ids")))];
         }
         var prompt = (string?)line["prompt"] ?? throw new InvalidDataException("found neither \"prompt\" nor \"choice_ids\".");
-        var texts = line["choices"] is JsonArray list ? list.Select(c => (string)c!) : given;
+        var texts = line["choices"] is JsonArray list ? JsonLines.Texts(list, "choices") : given;
         return [.. texts.Select(c => model.Encode(prompt, c))];
     }
 
@@ -133,7 +133,7 @@ internal static class EncoderCommands
         }
         else if (line["words"] is JsonArray list)
         {
-            var words = list.Select(w => (string)w!).ToList();
+            var words = JsonLines.Texts(list, "words");
             (tags, var scores) = model.Tag(words);
             entities = TagModel.Entities(tags, scores, (first, last) => (first, last + 1, string.Join(' ', words.Skip(first).Take(last - first + 1))));
         }

@@ -100,6 +100,9 @@ internal sealed class JsonLines
     /// <summary>Whole numbers of a line.</summary>
     public static int[] Numbers(JsonArray values, string name) => [.. values.Select(v => v is JsonValue value && value.TryGetValue<int>(out var number) ? number : throw new InvalidDataException($"found {v?.ToJsonString() ?? "null"} in \"{name}\". Expected whole numbers."))];
 
+    /// <summary>Texts of a line.</summary>
+    public static IReadOnlyList<string> Texts(JsonArray values, string name) => [.. values.Select(v => v is JsonValue value && value.TryGetValue<string>(out var text) ? text : throw new InvalidDataException($"found {v?.ToJsonString() ?? "null"} in \"{name}\". Expected texts."))];
+
     /// <summary>The line's "id" goes with its answer.</summary>
     public static JsonObject Echo(JsonObject line, JsonObject answer)
     {

@@ -78,11 +78,13 @@ internal static class TaskMetricCommands
         command.SetAction(int (parsed) =>
         {
             var questions = Question.All(parsed.GetValue(data)!).ToList();
-            var (said, none) = (Object(parsed.GetValue(predictions)!), parsed.GetValue(probabilities) is { } path ? Object(path) : null);
-            var missing = questions.Count(q => !said.ContainsKey(q.Id));
-            if (missing > 0) Console.Error.WriteLine($"lect: {missing:N0} of {questions.Count:N0} questions have no prediction, the first one '{questions.First(q => !said.ContainsKey(q.Id)).Id}': they count as wrong");
-            var answers = questions.Select(q => new SquadAnswer([.. q.Answers.Select(a => a.Text)], (string?)said[q.Id] ?? "", (double?)none?[q.Id] ?? 0)).ToList();
-            var second = answers.Exists(a => a.Answers.Count == 0);
+            var (said, none) = (Object<string>(parsed.GetValue(predictions)!, "its answer"), parsed.GetValue(probabilities) is { } path ? Object<double>(path, "the probability that it has none") : null);
+            var second = questions.Exists(q => q.Answers.Count == 0);
+            var missing = questions.Where(q => !said.ContainsKey(q.Id)).ToList();
+            if (missing.Count > 0) Console.Error.WriteLine($"lect: {missing.Count:N0} of {questions.Count:N0} questions have no prediction, the first one '{missing[0].Id}': they {(second ? "are left out, as SQuAD 2's own script does" : "count as wrong")}");
+            if (second) questions = [.. questions.Except(missing)];
+            var answers = questions.Select(q => new SquadAnswer([.. q.Answers.Select(a => a.Text)], said.GetValueOrDefault(q.Id) ?? "", none?.GetValueOrDefault(q.Id) ?? 0)).ToList();
+            if (answers.Count == 0) throw new InvalidDataException($"Found no prediction of a question of {parsed.GetValue(data)}. Expected the questions' ids as keys.");
             var score = second ? SquadScore.OfVersion2(answers, parsed.GetValue(threshold)) : SquadScore.Of(answers);
             var figures = new List<(string, JsonNode)> { ("exact_match", score.ExactMatch), ("f1", score.F1), ("total", score.Total) };
             if (second && none is not null)
@@ -96,10 +98,14 @@ internal static class TaskMetricCommands
         return command;
     }
 
-    private static JsonObject Object(string path)
+    private static Dictionary<string, T> Object<T>(string path, string what)
     {
-        if (!File.Exists(path)) throw new InvalidDataException($"Found no file {path}. Expected a JSON object, a question's id to its answer.");
-        try { return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new InvalidDataException($"{path}: found JSON that is no object. Expected one, a question's id to its answer."); }
+        if (!File.Exists(path)) throw new InvalidDataException($"Found no file {path}. Expected a JSON object, a question's id to {what}.");
+        try
+        {
+            var all = JsonNode.Parse(File.ReadAllText(path), documentOptions: new() { AllowDuplicateProperties = false }) as JsonObject ?? throw new InvalidDataException($"{path}: found JSON that is no object. Expected one, a question's id to {what}.");
+            return all.ToDictionary(p => p.Key, p => p.Value is JsonValue value && value.TryGetValue<T>(out var x) ? x : throw new InvalidDataException($"{path}: found {p.Value?.ToJsonString() ?? "null"} of the question '{p.Key}'. Expected {what}, a {(typeof(T) == typeof(string) ? "text" : "number")}."), StringComparer.Ordinal);
+        }
         catch (JsonException e) { throw new InvalidDataException($"{path} is no readable JSON: {e.Message}", e); }
     }
 }

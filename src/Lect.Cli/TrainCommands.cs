@@ -53,18 +53,19 @@ internal static class TrainCommands
 
     private static Command Task(string kind, string description, Func<ParseResult, FinetuneConfig, bool, FinetuneConfig>? change = null)
     {
-        var seeds = new Option<int>("--seeds") { Description = "So many runs that differ in their seeds alone, in folders seed-N: mean and deviation of their figures", DefaultValueFactory = _ => 1 };
+        var seeds = new Option<int?>("--seeds") { Description = "So many runs that differ in their seeds alone, in folders seed-N: mean and deviation of their figures (the run file's seeds)" };
         var command = Recipe<FinetuneConfig>(kind, description + ". Without data: examples of the SDK's documentation", (parsed, config, folder, report, note, stop) =>
         {
             config = Named(config, config.Recipe, kind, "finetune", c => c with { Recipe = kind });
             config = change?.Invoke(parsed, config, RunFolder.IsAt(folder)) ?? config;
-            if (parsed.GetValue(seeds) == 1)
+            config = config with { Seeds = parsed.GetValue(seeds) ?? config.Seeds };
+            if (config.Seeds == 1)
             {
                 Lect.Finetune.Run(config, folder, report, note, stop);
                 return $"done: model in {folder}\nNext: lect {s_next[kind == "gpt1" ? config.Gpt1.Task : kind]} --model {folder} …";
             }
-            var summary = Lect.Finetune.RunSeeds(config, parsed.GetValue(seeds), folder, report, note, stop);
-            return $"done: {parsed.GetValue(seeds)} seeds, best evaluation of each: " + string.Join("  ", summary.Where(f => !f.Name.StartsWith("last/", StringComparison.Ordinal)).Select(f => FormattableString.Invariant($"{f.Name} {f.Mean:0.0000} ± {f.Deviation:0.0000}"))) + $"\nAll of them: {Path.Combine(folder, "seeds.json")}";
+            var summary = Lect.Finetune.RunSeeds(config, folder, report, note, stop);
+            return $"done: {config.Seeds} seeds, best evaluation of each: " + string.Join("  ", summary.Where(f => !f.Name.StartsWith("last/", StringComparison.Ordinal)).Select(f => FormattableString.Invariant($"{f.Name} {f.Mean:0.0000} ± {f.Deviation:0.0000}"))) + $"\nAll of them: {Path.Combine(folder, "seeds.json")}";
         });
         command.Add(seeds);
         return command;

@@ -103,6 +103,14 @@ public sealed class BadInputTests : IDisposable
         Refused(Tool.Run("train", "bert", "--set", "train.steps=1", "train.mask=2", "--out", Path.Combine(folder, "o3")), "train.mask = 2");
         Refused(Tool.Run("evaluate", "glue", "--task", "cola", "--gold", Write("g.txt", "1\n0\n"), "--predicted", Write("h.txt", "1\n")), "2 lines", "1 in");
         Refused(Tool.Run("evaluate", "ner", "--gold", Write("g.conll", "a O\nb O\n"), "--predicted", Write("h.conll", "a O\n")), "2 true and 1 predicted");
+        var one = Write("one.json", """{"data":[{"paragraphs":[{"context":"Ada.","qas":[{"id":"a","question":"Who?","answers":[{"text":"Ada","answer_start":0}]},{"id":"b","question":"Why?","answers":[]}]}]}]}""");
+        foreach (var (given, said) in new[] { ("{\"a\":5}", "'a'"), ("{\"a\":\"x\",\"a\":\"y\"}", "no readable JSON"), ("{\"c\":\"x\"}", "no prediction") }) Refused(Tool.Run("evaluate", "squad", "--data", one, "--predictions", Write("p.json", given)), said);
+        var left = Tool.Run("evaluate", "squad", "--data", one, "--predictions", Write("p.json", "{\"a\":\"Ada\"}"), "--json");
+        Assert.Equal((0, 1), (left.Code, (int)left.Json[0]["total"]!));   // as SQuAD 2's script: without a prediction it is no question
+        Assert.Contains("left out", left.Error, StringComparison.Ordinal);
+        Refused(Tool.Ask("{\"choices\":[null,\"a\"],\"prompt\":\"x\"}\n", "choose", "--model", Bert("multiple-choice"), "--json"), "line 1", "choices");
+        Refused(Tool.Ask("{\"words\":[null,\"a\"]}\n", "tag", "--model", Bert("token-classification"), "--json"), "line 1", "words");
+        Refused(Tool.Run("answer", "--model", Bert("question-answering"), "--n-best", "0", "who?", "--context", "x"), "--n-best 0");
         Refused(Tool.Run("evaluate", "squad", "--data", Write("s.json", "{\"x\":1}"), "--predictions", Write("p.json", "{}")), "s.json", "data");
     }
 

@@ -25,7 +25,8 @@ internal static unsafe class LinearCrossEntropy
     /// <param name="bias_V">b, or null.</param>
     /// <param name="smoothing">e.</param>
     /// <returns>A scalar, fp32.</returns>
-    public static Tensor Apply(Tensor h_NC, Tensor weight_VC, Tensor labels_N, double scale, ComputeType compute, Tensor? bias_V = null, double smoothing = 0) => Simd.Takes(h_NC)
+    public static Tensor Apply(Tensor h_NC, Tensor weight_VC, Tensor labels_N, double scale, ComputeType compute, Tensor? bias_V = null, double smoothing = 0) => h_NC.shape[0] == 0 ? h_NC.sum().to(ScalarType.Float32)   // of no labels
+        : Simd.Takes(h_NC)
         ? Function.Run(h_NC, weight_VC, labels_N, scale, compute, bias_V!, smoothing)
         : nn.functional.cross_entropy(Projection.OutIn(h_NC, weight_VC, bias_V, compute).to(ScalarType.Float32), labels_N, ignore_index: Ignored, reduction: nn.Reduction.Sum, label_smoothing: smoothing) * scale;
 

@@ -147,7 +147,7 @@ public static class ModelFolder
     /// <param name="folder">In Hugging Face's layout.</param>
     /// <param name="head">What is to stand on top.</param>
     /// <param name="seed">Key of the new weights.</param>
-    /// <param name="labels">Names of the labels, in order; null: the folder's own.</param>
+    /// <param name="labels">Names of the labels, in order; null: the folder's own. A head of the same names is taken, each label's row by its name; one of other names is not.</param>
     /// <param name="device">Where.</param>
     /// <param name="dropout">Replaces the configuration's of activations and attention; null: the configuration's own.</param>
     /// <param name="fromNothing">All weights are new: the folder gives the configuration alone.</param>
@@ -157,19 +157,32 @@ public static class ModelFolder
     {
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
+        var rows = labels is null ? null : RowsOf(labels, config, head);
         if (labels is not null) SetLabels(config, labels);
         if (dropout is not null) foreach (var key in (string[])["hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "classifier_dropout", "seq_classif_dropout", "qa_dropout"]) if (config.ContainsKey(key) || (key.EndsWith("_prob", StringComparison.Ordinal) && TypeOf(config) != "distilbert")) config[key] = dropout;
         return Filled(CreateEncoder(config, head, device, path), model =>
         {
             model.Initialize(seed, (double?)config["initializer_range"] ?? 0.02);
-            return fromNothing ? Keys(model) : FillUnderHead(model, model.DepthOf, Weights.Open(folder), folder, labels is not null);
+            return fromNothing ? Keys(model) : FillUnderHead(model, model.DepthOf, Weights.Open(folder), folder, labels is not null, rows);
         });
+    }
+
+    // What has a row for each label.
+    private static readonly string[] s_labelRows = ["classifier.weight", "classifier.bias", "classifier.out_proj.weight", "classifier.out_proj.bias", "score.weight"];
+
+    // Labels without names of their own (LABEL_0 …) are taken in order, as is a single number.
+    private static long[]? RowsOf(IReadOnlyList<string> labels, JsonObject config, EncoderHead head)
+    {
+        var own = ModelConfig.LabelsOf(config).ToList();
+        if (HeadOf(config) != head || labels.Count != own.Count) return [];
+        return labels.Count == 1 || own.Index().All(l => l.Item == $"LABEL_{l.Index}") ? null : labels.All(own.Contains) ? [.. labels.Select(l => (long)own.IndexOf(l))] : [];
     }
 
     private static List<string> Keys(nn.Module model) => [.. model.named_parameters().Select(p => p.name)];
 
     // What has a depth must be whole, but for tokens that were added behind the embeddings' rows; a head is taken as far as it is there in the right shape. Gives what is new.
-    private static List<string> FillUnderHead(nn.Module model, Func<string, int?> depthOf, Weights weights, string source, bool labelsMayDiffer)
+    // labelRows says which of the folder's rows each label of the head takes: none of them, where its labels are others; null: they stand in order.
+    private static List<string> FillUnderHead(nn.Module model, Func<string, int?> depthOf, Weights weights, string source, bool labelsMayDiffer, long[]? labelRows = null)
     {
         using var noGrad = no_grad();
         var missing = new List<string>();
@@ -178,7 +191,8 @@ public static class ModelFolder
             using var scope = NewDisposeScope();
             var name = Find(key, weights) ?? TiedName(model, key, weights);
             var shape = name is null ? [] : weights.Info(name).Shape;
-            if (name is not null && shape.SequenceEqual(parameter.shape)) parameter.copy_(weights.Load(name));
+            var own = s_labelRows.Contains(key) ? labelRows : null;
+            if (name is not null && shape.SequenceEqual(parameter.shape) && own is not []) parameter.copy_(own is null ? weights.Load(name) : weights.Load(name)[tensor(own)]);
             else if (depthOf(key) is null && (name is null || labelsMayDiffer)) missing.Add(key);
             else if (name is not null && model is Gpt1 && IsEmbedding(key) && shape is [var rows, var width] && width == parameter.shape[1] && rows < parameter.shape[0])
             {
@@ -207,11 +221,13 @@ public static class ModelFolder
         var config = ModelConfig.ReadFile(path);
         if (TypeOf(config) != "openai-gpt") throw new InvalidDataException($"{path}: found model_type '{TypeOf(config)}'. Expected a GPT-1 (openai-gpt).");
         if (dropout is not null) { SetDropout(config, dropout.Value); config["summary_first_dropout"] = dropout; }
+        var before = (JsonObject)config.DeepClone();
         change?.Invoke(config);
+        var rows = head == Gpt1Head.Classification ? RowsOf(ModelConfig.LabelsOf(config), before, EncoderHead.ForSequenceClassification) : null;
         return Filled(new Gpt1(ModelConfig.Bind<Gpt1Config>(config, path), head, device), model =>
         {
             model.Initialize(seed);
-            return fromNothing ? Keys(model) : FillUnderHead(model, Gpt1.DepthOf, Weights.Open(folder), folder, labelsMayDiffer: true);
+            return fromNothing ? Keys(model) : FillUnderHead(model, Gpt1.DepthOf, Weights.Open(folder), folder, labelsMayDiffer: true, rows);
         });
     }
 

@@ -68,6 +68,9 @@ public sealed class Tokenizer
     /// <summary>The id that stands for a masked token, by the names of published vocabularies; null where there is none.</summary>
     public int? Mask => IdOf("[MASK]") ?? IdOf("<mask>");
 
+    /// <summary>What stands for a word that no pieces spell; null: there is none.</summary>
+    public int? Unknown => IdOf("[UNK]") ?? IdOf("<unk>");
+
     /// <summary>The id of padding, by the names of published vocabularies; null where there is none.</summary>
     public int? Padding => IdOf("[PAD]") ?? IdOf("<pad>");
 

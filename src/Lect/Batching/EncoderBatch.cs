@@ -15,7 +15,7 @@ public readonly record struct EncoderRow(int[] Ids, int[]? Types = null)
     {
         if (Ids.Length == 0 || Ids.Length > model.ContextLength) throw new InvalidDataException($"Found {Ids.Length} tokens. Expected 1 to {model.ContextLength}, the model's positions. Shorten the text.");
         Vocabulary.Check(Ids, model.VocabularySize);
-        if (Types is null || typeCount == 0) return;
+        if (Types is null || typeCount < 2) return;   // a model that tells no types apart
         if (Types.Length != Ids.Length) throw new InvalidDataException($"Found {Types.Length} token_type_ids for {Ids.Length} ids. Expected as many.");
         foreach (var type in Types)
             if (type < 0 || type >= typeCount) throw new InvalidDataException($"Found the token type {type}. Expected 0 to {typeCount - 1}.");

@@ -83,23 +83,24 @@ internal sealed class AnswerTask : FinetuneTask
 
     public AnswerTask(TaskDataConfig data, Tokenizer tokenizer, int maxLength, int stride, Action<string>? note)
     {
-        (var train, validation) = data.Read(path => DataFiles.Find(path, data.Format).SelectMany(f => Question.Read(f, data.Column, data.Rows)), SdkTasks.Exceptions, e => e.Context);
+        (var train, validation) = data.Read(path => Question.All(path, data.Format, data.Column), SdkTasks.Exceptions, e => e.Context);
         var broken = train.Where(q => !q.IsWhole).ToList();
         if (broken.Count > 0) note?.Invoke($"{broken.Count:N0} of {train.Count:N0} training questions have an answer that does not stand in its context and are left out, the first one '{broken[0].Id}': '{broken[0].Answers[0].Text}'");
         train.RemoveAll(q => !q.IsWhole);
+        if (validation.GroupBy(q => q.Id, StringComparer.Ordinal).FirstOrDefault(g => g.Skip(1).Any()) is { } twice) throw new InvalidDataException($"Found {twice.Count()} validation questions with the id '{twice.Key}'. Expected ids that differ: predictions are told apart by them.");
         hasUnanswerable = train.Concat(validation).Any(q => q.Answers.Count == 0);
         var lost = 0;
         List<FinetuneExample> Examples(Question q)
         {
             var all = AnswerWindow.Of(tokenizer, q.Text, q.Context, maxLength, stride);
-            var places = all.ConvertAll(w => q.Answers.Count == 0 ? (0, 0) : w.Find(q.Answers[0].Start, q.Answers[0].Start + q.Answers[0].Text.Length));
+            var places = all.ConvertAll(w => q.Answers.Count == 0 ? (0, 0) : w.Find(q.Place.Start, q.Place.End));
             if (q.Answers.Count > 0 && places.TrueForAll(p => p == (0, 0))) Interlocked.Increment(ref lost);
             return [.. all.Zip(places, (w, p) => new FinetuneExample([w.Row], [p.Item1, p.Item2]))];
         }
         Train = [.. InParallel.Select(train, Examples).SelectMany(e => e)];
         if (lost > 0) note?.Invoke($"{lost:N0} answers stand whole in no window of {maxLength} tokens (raise train.max_length or train.stride)");
         windows = InParallel.Select(validation, q => AnswerWindow.Of(tokenizer, q.Text, q.Context, maxLength, stride));
-        Validation = [.. windows.Zip(validation).SelectMany(p => p.First.Select(w => new FinetuneExample([w.Row], p.Second.Answers.Count == 0 || !p.Second.IsWhole ? [0.0, 0.0] : w.Find(p.Second.Answers[0].Start, p.Second.Answers[0].Start + p.Second.Answers[0].Text.Length) is var (a, b) ? [a, b] : [])))];
+        Validation = [.. windows.Zip(validation).SelectMany(p => p.First.Select(w => new FinetuneExample([w.Row], p.Second.Answers.Count == 0 || !p.Second.IsWhole ? [0.0, 0.0] : w.Find(p.Second.Place.Start, p.Second.Place.End) is var (a, b) ? [a, b] : [])))];
     }
 
     public override EncoderHead Head => EncoderHead.ForQuestionAnswering;

@@ -18,9 +18,10 @@ internal sealed class ClassifyTask : FinetuneTask
         Metric = (data.Task is null ? null : GlueTask.All[data.Task].Metric) ?? (isRegression ? "spearman" : "accuracy");
         (var train, validation) = Read(data, pairs);
         labels = isRegression ? ["score"] : [.. train.Select(e => e.Label).Distinct().Order(StringComparer.Ordinal)];
+        if (!isRegression && labels.Count < 2) throw new InvalidDataException($"Found the label '{labels[0]}' alone on all examples to train with. Expected at least two labels (numbers to come near to: data.regression).");
         if (!isRegression && validation.GroupBy(e => e.Label).FirstOrDefault(g => !labels.Contains(g.Key)) is { } unknown) throw new InvalidDataException($"Found the label '{unknown.Key}' on {unknown.Count():N0} validation examples and on none to train with. Expected one of {string.Join(", ", labels)}.");
         var numbers = labels.Select((l, i) => (l, i)).ToDictionary(p => p.l, p => (double)p.i, StringComparer.Ordinal);
-        double Label(LabelledText e) => !isRegression ? numbers[e.Label] : double.TryParse(e.Label, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) ? number : throw new InvalidDataException($"Found the label '{e.Label}'. Expected a number (data.regression).");
+        double Label(LabelledText e) => !isRegression ? numbers[e.Label] : double.TryParse(e.Label, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number) ? number : throw new InvalidDataException($"Found the label '{e.Label}'. Expected a number (data.regression).");
         FinetuneExample Example(LabelledText e) => new(bothOrders ? [Row(tokenizer, e.Text, e.Pair, maxLength), Row(tokenizer, e.Pair!, e.Text, maxLength)] : [Row(tokenizer, e.Text, e.Pair, maxLength)], [Label(e)]);
         (Train, Validation) = (InParallel.Select(train, Example), InParallel.Select(validation, Example));
         if (!isRegression && validation.Count > 0) baseline = train.GroupBy(e => e.Label).MaxBy(g => g.Count())!.Key is var most ? validation.Count(e => e.Label == most) / (double)validation.Count : 0;

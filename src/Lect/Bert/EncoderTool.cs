@@ -100,11 +100,11 @@ public sealed class MaskedLanguageModel : EncoderTool
         });
     }
 
-    /// <summary>The log-probability of each token when it alone is masked (pseudo-log-likelihood, Salazar et al. 2020); null for special tokens.</summary>
+    /// <summary>The log-probability of each token when it alone is masked (pseudo-log-likelihood, Salazar et al. 2020); null for special tokens, but for the one that stands for an unknown word.</summary>
     public Scored Score(EncoderRow row, int? maskId = null)
     {
         var mask = Mask(maskId);
-        var places = row.Ids.Index().Where(t => Tokenizer?.IsSpecial(t.Item) != true).Select(t => t.Index).ToList();
+        var places = row.Ids.Index().Where(t => Tokenizer?.IsSpecial(t.Item) != true || t.Item == Tokenizer.Unknown).Select(t => t.Index).ToList();
         var logprobs = new double?[row.Ids.Length];
         foreach (var chunk in places.Chunk(ScoredRows))
         {
@@ -185,6 +185,7 @@ public sealed class AnswerModel : EncoderTool
     /// <param name="stride">Tokens that two windows share.</param>
     public IReadOnlyList<Answer> Answer(string question, string context, int most = 1, bool withNone = false, int maxLength = 384, int stride = 128)
     {
+        if (most < 1 || maxLength < 8 || stride < 0) throw new InvalidDataException($"Found --n-best {most}, --max-length {maxLength}, --stride {stride}. Expected at least 1, 8 and 0.");
         var windows = AnswerWindow.Of(Words, question, context, (int)Math.Min(maxLength, Model.ContextLength), stride);
         var outputs = windows.ConvertAll(w => Ends([w.Row])[0]);
         return BestAnswers.Of(context, windows, outputs, most, withNone);
@@ -193,7 +194,7 @@ public sealed class AnswerModel : EncoderTool
     /// <summary>The best stretch of a row's tokens, of those of the second text where it says which they are: places of tokens instead of text.</summary>
     public Answer Answer(EncoderRow row)
     {
-        var isContext = row.Types?.Contains(1) == true ? row.Types.Select(t => t == 1).ToArray() : [.. row.Ids.Select(_ => true)];
+        var isContext = row.Ids.Select((id, t) => (row.Types?.Contains(1) != true || row.Types[t] == 1) && (Tokenizer?.IsSpecial(id) != true || id == Tokenizer.Unknown)).ToArray();
         var window = new AnswerWindow(row, [.. isContext.Select((c, t) => c ? ((int, int)?)(t, t + 1) : null)]);
         var best = BestAnswers.Of(new string(' ', row.Ids.Length), [window], [Ends([row])[0]])[0];
         return best with { Text = Tokenizer?.Decode(row.Ids[best.Start..best.End], skipSpecialTokens: true) ?? "" };

@@ -19,6 +19,8 @@ public sealed record FinetuneConfig : IRecipeConfig
     public string? Recipe { get; init; }
     /// <summary>Key of all randomness: the new head, dropout, order. <value>1</value></summary>
     public long Seed { get; init; } = 1;
+    /// <summary>So many runs that differ in their seeds alone, which count up from <see cref="Seed"/> (<c>--seeds</c>). <value>1</value></summary>
+    public int Seeds { get; init; } = 1;
     /// <summary>Another tokenizer than the model's own: <c>path</c>.</summary>
     public TokenizerConfig Tokenizer { get; init; } = new();
     /// <summary>The examples.</summary>
@@ -42,6 +44,7 @@ public sealed record FinetuneConfig : IRecipeConfig
     public FinetuneConfig Validate()
     {
         var faults = Train.Faults().Concat(Tokenizer.Faults()).Concat(Data.Faults()).ToList();
+        if (Seeds < 1) faults.Add($"seeds = {Seeds}: expected at least 1");
         if (!Kinds.Contains(Recipe)) faults.Add($"recipe = '{Recipe}': expected {string.Join(", ", Kinds)}");
         if (Model.GetValueOrDefault("path") is not string { Length: > 0 }) faults.Add("model.path: found none, expected the folder of a pre-trained model (--set model.path=runs/bert)");
         if (Model.GetValueOrDefault("from_nothing") is not (null or bool)) faults.Add($"model.from_nothing = {Model["from_nothing"]}: expected true or false");
@@ -118,7 +121,7 @@ public sealed record FinetuneTrain : LoopConfig
         if (Freeze < 0) yield return $"train.freeze = {Freeze}: expected 0 (the embeddings) or more";
         if (LayerDecay is <= 0 or > 1) yield return FormattableString.Invariant($"train.layer_decay = {LayerDecay}: expected more than 0 and at most 1");
         if (Best is not ("metric" or "val_loss")) yield return $"train.best = '{Best}': expected metric or val_loss";
-        if (ClassWeights is not (null or ["balanced"]) && ClassWeights.Any(w => !double.TryParse(w, NumberStyles.Float, CultureInfo.InvariantCulture, out var x) || x < 0)) yield return $"train.class_weights = {string.Join(", ", ClassWeights)}: expected balanced, or a number for each class";
+        if (ClassWeights is not (null or ["balanced"]) && ClassWeights.Any(w => !double.TryParse(w, NumberStyles.Float, CultureInfo.InvariantCulture, out var x) || !(x >= 0 && double.IsFinite(x)))) yield return $"train.class_weights = {string.Join(", ", ClassWeights)}: expected balanced, or a number for each class, 0 or more";
     }
 }
 
@@ -132,6 +135,7 @@ public static class Finetune
     public static RunState Run(FinetuneConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
         config = config.Validate().WithFullPaths();
+        if (config.Seeds > 1) throw new InvalidDataException($"Found seeds = {config.Seeds}. Expected 1: Finetune.RunSeeds runs several.");
         TorchNative.Load();
         using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
@@ -142,6 +146,7 @@ public static class Finetune
         var task = Task(config, tokenizer, note);
         using FinetuneNetwork network = config.Recipe == "gpt1" ? new Gpt1Network(config, task, tokenizer) : new EncoderNetwork(config, task);
         if (config.Train.Longest(config.Recipe!) > network.ContextLength) throw new InvalidDataException($"Found train.max_length = {config.Train.Longest(config.Recipe!)}. Expected at most {network.ContextLength}, the model's positions.");
+        if (tokenizer.VocabularySize > network.VocabularySize) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {network.VocabularySize} embeddings ({config.ModelPath}). Expected the model's own tokenizer, or a smaller one.");
         Freeze(network, config.Train.Freeze);
         // In transformers' order: it matters. With the batches of a pool shuffled, a small BERT on MRPC fits and overfits faster (docs/log.md).
         var pool = config.Train.BatchSize * Math.Clamp(task.Train.Count / (4 * config.Train.BatchSize), 1, 50);
@@ -194,6 +199,7 @@ public static class Finetune
         foreach (var label in task.Train.SelectMany(e => e.Labels).Where(l => l >= 0)) counts[(int)label]++;
         if (given is not ["balanced"] && given.Length != counts.Length) throw new InvalidDataException($"Found {given.Length} numbers in train.class_weights. Expected {counts.Length}: {string.Join(", ", task.Labels)}.");
         var weights = given is ["balanced"] ? [.. counts.Select(c => 1 / Math.Max(1, c))] : given.Select(w => double.Parse(w, CultureInfo.InvariantCulture)).ToArray();
+        if (weights.Zip(counts).All(p => p.First * p.Second == 0)) throw new InvalidDataException($"Found train.class_weights = {string.Join(", ", given)}, which leave no example any weight. Expected one above 0 for a label of the training examples: {string.Join(", ", task.Labels)}.");
         var mean = weights.Zip(counts, (w, c) => w * c).Sum() / counts.Sum();   // of an example: 1, so that the learning rate means the same
         return tensor(weights.Select(w => (float)(w / mean)).ToArray()).DetachFromDisposeScope();
     }
@@ -245,23 +251,24 @@ public static class Finetune
         note?.Invoke("the best model: " + string.Join("  ", figures.Select(f => FormattableString.Invariant($"{f.Item1} {f.Item2:0.0000}"))) + (task.Baseline is { } b ? FormattableString.Invariant($" (always the most frequent: {task.Metric} {b:0.0000})") : "") + $"; report in {Path.Combine(folder, "report.html")}");
     }
 
-    /// <summary>Several runs that differ in their seeds alone, in folders seed-N; a run that is there already goes on, or is done.</summary>
-    /// <param name="config">The first run's; the others' seeds count up.</param>
-    /// <param name="seeds">How many.</param>
-    /// <param name="folder">Where their folders are; seeds.json gets the summary.</param>
+    /// <summary>Several runs that differ in their seeds alone, in folders seed-N; one that is there already goes on with its own settings (<c>train.steps</c> may lengthen it), or is done.</summary>
+    /// <param name="config">The first run's; the others' seeds count up, <see cref="FinetuneConfig.Seeds"/> of them.</param>
+    /// <param name="folder">Where their folders are; run.yaml says what was asked, seeds.json gets the summary.</param>
     /// <param name="report">Told each line of metrics.</param>
     /// <param name="note">Told what happens besides.</param>
     /// <param name="stop">Stops after the step in work, with a checkpoint.</param>
     /// <returns>Mean and standard deviation (of a sample) of each figure: of the best evaluation of each run, and of the last one (<c>last/…</c>).</returns>
-    public static IReadOnlyList<(string Name, double Mean, double Deviation)> RunSeeds(FinetuneConfig config, int seeds, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
+    public static IReadOnlyList<(string Name, double Mean, double Deviation)> RunSeeds(FinetuneConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
-        if (seeds < 1) throw new InvalidDataException($"Found --seeds {seeds}. Expected at least 1.");
+        config = config.Validate().WithFullPaths();
+        if (Directory.Exists(Path.Combine(folder, "checkpoints"))) throw RunFolder.Occupied(folder);   // a run of one seed
+        RunFolder.SaveSettings(folder, config);
         var all = new List<Dictionary<string, double>>();
-        for (var s = 0; s < seeds; s++)
+        for (var s = 0; s < config.Seeds; s++)
         {
-            var own = config with { Seed = config.Seed + s };
-            var run = Path.Combine(folder, $"seed-{own.Seed}");
-            note?.Invoke($"seed {own.Seed}, {s + 1} of {seeds}");
+            var run = Path.Combine(folder, $"seed-{config.Seed + s}");
+            var own = RunFolder.IsOccupied(run) ? RunFolder.SettingsOf<FinetuneConfig>(run, config.Train.Steps is { } steps ? [$"train.steps={steps}"] : []) : config with { Seed = config.Seed + s, Seeds = 1 };
+            note?.Invoke($"seed {own.Seed}, {s + 1} of {config.Seeds}");
             var state = Run(own, run, report, note, stop);
             var lines = RunFolder.ReadMetrics(run).Where(l => l["val_loss"] is not null).ToList();
             if (lines.Count == 0) throw new InvalidDataException("Found no evaluations to compare the runs by. Expected validation examples and train.eval_every above 0.");

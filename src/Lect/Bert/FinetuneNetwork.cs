@@ -17,6 +17,9 @@ internal abstract class FinetuneNetwork(nn.Module module, IReadOnlyList<string> 
     /// <summary>The most positions.</summary>
     public abstract long ContextLength { get; }
 
+    /// <summary>V.</summary>
+    public abstract long VocabularySize { get; }
+
     /// <summary>N.</summary>
     public abstract int LayerCount { get; }
 
@@ -55,6 +58,7 @@ internal sealed class EncoderNetwork : FinetuneNetwork
     private EncoderNetwork((EncoderModel Model, IReadOnlyList<string> New) loaded) : base(loaded.Model, loaded.New) => model = loaded.Model;
 
     public override long ContextLength => model.ContextLength;
+    public override long VocabularySize => model.VocabularySize;
     public override int LayerCount => model.LayerCount;
     public override long Width => model.Width;
     public override ComputeType Compute { set => model.Compute = value; }

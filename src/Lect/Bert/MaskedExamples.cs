@@ -131,6 +131,20 @@ internal sealed class Masking
 
     public MaskedBatch Apply(IReadOnlyList<Passage> passages, Random random)
     {
+        var made = Apply(passages, random, _ => random.NextDouble() < share);
+        if (made.Labels.Length > 0) return made;
+        // Few and short rows: at least one word is told, as in BERT's own script.
+        var words = passages.SelectMany((p, r) => Enumerable.Range(0, p.Row.Ids.Length).Where(t => Begins(p.Row.Ids, t)).Select(t => (r, t))).ToList();
+        if (words.Count == 0) return made;
+        var one = words[random.Next(words.Count)];
+        return Apply(passages, random, at => at == one);
+    }
+
+    // Whether a token is chosen by itself: in whole words only the first piece is, and the others go with it.
+    private bool Begins(int[] ids, int t) => !isSpecial[ids[t]] && (!wholeWords || !continues[ids[t]] || t == 0 || isSpecial[ids[t - 1]]);
+
+    private MaskedBatch Apply(IReadOnlyList<Passage> passages, Random random, Func<(int Row, int Token), bool> chooses)
+    {
         var length = passages.Max(p => p.Row.Ids.Length);
         var (rows, positions, labels) = (new EncoderRow[passages.Count], new List<long>(), new List<long>());
         for (var r = 0; r < passages.Count; r++)
@@ -140,8 +154,8 @@ internal sealed class Masking
             var isChosen = false;
             for (var t = 0; t < ids.Length; t++)
             {
-                if (isSpecial[ids[t]]) { isChosen = false; continue; }
-                if (!wholeWords || !continues[ids[t]] || t == 0 || isSpecial[ids[t - 1]]) isChosen = random.NextDouble() < share;
+                if (Begins(ids, t)) isChosen = chooses((r, t));
+                if (isSpecial[ids[t]]) isChosen = false;
                 if (!isChosen) continue;
                 positions.Add((long)r * length + t);
                 labels.Add(ids[t]);

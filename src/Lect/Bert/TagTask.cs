@@ -13,6 +13,8 @@ internal sealed class TagTask : FinetuneTask
     {
         (var train, validation) = data.Read(path => TaggedSentence.Read(path, data.Format, data.Column("words"), data.Column("tags")), SdkTasks.Marks, e => string.Join(' ', e.Words));
         labels = [.. train.SelectMany(e => e.Tags).Distinct().Order(StringComparer.Ordinal)];
+        if (labels.All(t => int.TryParse(t, out _))) throw new InvalidDataException($"Found the tags {string.Join(", ", labels.Take(10))}. Expected names (O, B-PER, I-PER …): numbers name no entities. Replace them by what they stand for.");
+        if (labels.Count < 2) throw new InvalidDataException($"Found the tag '{labels[0]}' alone on all words to train with. Expected at least two.");
         if (validation.SelectMany(e => e.Tags).GroupBy(t => t).FirstOrDefault(g => !labels.Contains(g.Key)) is { } unknown) throw new InvalidDataException($"Found the tag '{unknown.Key}' on {unknown.Count():N0} validation words and on none to train with. Expected one of {string.Join(", ", labels)}.");
         var invalid = train.Concat(validation).Count(e => Enumerable.Range(0, e.Tags.Count).Any(w => e.Tags[w].StartsWith("I-", StringComparison.Ordinal) && (w == 0 || e.Tags[w - 1] == "O" || e.Tags[w - 1][1..] != e.Tags[w][1..])));
         if (invalid > 0) note?.Invoke($"{invalid:N0} sentences have an I- tag that nothing of its type comes before (IOB1, or not valid): it begins an entity, as in seqeval");
@@ -38,7 +40,7 @@ internal sealed class TagTask : FinetuneTask
         foreach (var word in words)
         {
             var pieces = tokenizer.EncodeIds(tokenizer.IsByteLevel && firsts.Count > 0 ? " " + word : word, addSpecialTokens: false);
-            if (pieces.Length == 0) pieces = [tokenizer.IdOf("[UNK]") ?? tokenizer.IdOf("<unk>") ?? sep];
+            if (pieces.Length == 0) pieces = [tokenizer.Unknown ?? sep];
             if (ids.Count + 2 > maxLength) break;
             firsts.Add(ids.Count);
             ids.AddRange(pieces.Take(maxLength - 1 - ids.Count));
@@ -68,7 +70,7 @@ internal sealed class TagTask : FinetuneTask
 
     public override void WritePredictions(IReadOnlyList<float[]> outputs, string folder)
     {
-        void Write(string name, IEnumerable<IReadOnlyList<string>> tags) => File.WriteAllLines(Path.Combine(folder, name), tags.Zip(validation).SelectMany(p => p.Second.Words.Zip(p.First, (w, t) => $"{w} {t}").Append("")));
+        void Write(string name, IEnumerable<IReadOnlyList<string>> tags) => File.WriteAllLines(Path.Combine(folder, name), TaggedSentence.Lines(validation.Zip(tags, (e, t) => e with { Tags = t })));
         Write("predictions.conll", Tags(outputs));
         Write("gold.conll", validation.Select(e => e.Tags));
     }

@@ -140,31 +140,57 @@ internal sealed record GlueTask((string[] Names, int Place) Text, (string[] Name
 /// <param name="Answers">True answers and where they begin; none: it cannot be answered.</param>
 public sealed record Question(string Id, string Text, string Context, IReadOnlyList<(string Text, int Start)> Answers)
 {
-    /// <summary>The questions of a file, folder or glob.</summary>
-    /// <exception cref="InvalidDataException">No such file, or no questions in it.</exception>
-    public static IEnumerable<Question> All(string path) => DataFiles.Find(path).SelectMany(f => Read(f));
+    /// <summary>
+    /// The questions of a file, folder or glob: SQuAD's layout (.json: data, paragraphs, qas), or rows with question, context and answer or, as Hugging Face has them,
+    /// answers (text, answer_start). A question without an id gets its number. <c>answer_start</c> counts code points, as these files do; without one an answer stands where its text is first found.
+    /// </summary>
+    /// <exception cref="InvalidDataException">No such file, no answers in its rows, or a field that is missing or of another kind.</exception>
+    public static IEnumerable<Question> All(string path) => All(path, null, name => name);
 
-    /// <summary>The questions of a file in SQuAD's layout (data, paragraphs, qas), or of rows with question, context and answer.</summary>
-    /// <param name="path">The file.</param>
+    /// <inheritdoc cref="All(string)"/>
+    /// <param name="path">Where.</param>
+    /// <param name="format">The ending without dot, where the files' names do not tell.</param>
     /// <param name="column">Our names to the file's.</param>
-    /// <param name="rows">Reads rows.</param>
-    internal static IEnumerable<Question> Read(string path, Func<string, string>? column = null, Func<string, IEnumerable<JsonObject>>? rows = null)
+    internal static IEnumerable<Question> All(string path, string? format, Func<string, string> column) =>
+        DataFiles.Find(path, format).SelectMany(f => (format ?? DataFiles.Ending(f).TrimStart('.')) == "json" && Squad(f) is { } data ? OfSquad(f, data) : Lect.Text.Rows.Read(f, format).Select(row => OfRow(row, column, f))).Select((q, i) => q.Id.Length > 0 ? q : q with { Id = $"{i + 1}" });
+
+    private static IEnumerable<Question> OfSquad(string file, JsonArray data)
     {
-        column ??= name => name;
-        if (DataFiles.Ending(path) == ".json" && Squad(path) is { } data)
+        JsonNode Need(JsonNode? node, string key) => (node as JsonObject)?[key] ?? throw new InvalidDataException($"{file}: found {Short(node)} without \"{key}\". Expected SQuAD's layout: data, paragraphs (context, qas), qas (id, question, answers), answers (text, answer_start).");
+        JsonArray List(JsonNode? node, string key) => Need(node, key) as JsonArray ?? throw new InvalidDataException($"{file}: found \"{key}\" that is no list in {Short(node)}. Expected SQuAD's layout.");
+        foreach (var paragraph in data.SelectMany(article => List(article, "paragraphs")))
         {
-            foreach (var paragraph in data.SelectMany(a => a!["paragraphs"]!.AsArray()))
-                foreach (var qa in paragraph!["qas"]!.AsArray())
-                    yield return new((string)qa!["id"]!, (string)qa["question"]!, (string)paragraph["context"]!, [.. (qa["answers"] as JsonArray ?? []).Select(a => ((string)a!["text"]!, (int)a["answer_start"]!))]);
-            yield break;
+            var context = Need(paragraph, "context").ToString();
+            foreach (var qa in List(paragraph, "qas"))
+                yield return new(Need(qa, "id").ToString(), Need(qa, "question").ToString(), context, [.. (qa!["answers"] as JsonArray ?? []).Select(a => Found(context, Need(a, "text").ToString(), Need(a, "answer_start"), file))]);
         }
-        var number = 0;
-        foreach (var row in (rows ?? (p => Rows.Read(p)))(path))
+    }
+
+    private static string Short(JsonNode? node) => (node?.ToJsonString() ?? "null") is var text && text.Length > 60 ? text[..60] + "…" : text;
+
+    private static Question OfRow(JsonObject row, Func<string, string> column, string file)
+    {
+        string Text(string name) => TaskDataConfig.Text(row, column(name), file);
+        var context = Text("context");
+        IEnumerable<(string Text, JsonNode? Start)> answers = (row.ContainsKey(column("answer")) || !row.ContainsKey("answers"), row["answers"]) switch
         {
-            var context = TaskDataConfig.Text(row, column("context"), path);
-            var answer = row[column("answer")] is null ? null : TaskDataConfig.Text(row, column("answer"), path);
-            yield return new(row["id"] is { } id ? id.ToString() : $"{++number}", TaskDataConfig.Text(row, column("question"), path), context, answer is null ? [] : [(answer, row[column("answer_start")] is { } start ? (int)start : context.IndexOf(answer, StringComparison.Ordinal))]);
-        }
+            (true, _) => row.ContainsKey(column("answer")) && row[column("answer")] is null ? [] : [(Text("answer"), row[column("answer_start")])],
+            (_, null) => [],
+            (_, JsonObject both) when both["text"] is JsonArray texts && both["answer_start"] is JsonArray starts && texts.Count == starts.Count => texts.Zip(starts, (t, s) => (t?.ToString() ?? "", s)),
+            (_, JsonArray list) when list.All(a => (a as JsonObject)?["text"] is not null) => list.Select(a => (a!["text"]!.ToString(), a["answer_start"])),
+            var (_, other) => throw new InvalidDataException($"{file}: found {Short(other)} in 'answers'. Expected texts and as many answer_starts."),
+        };
+        return new(row["id"]?.ToString() ?? "", Text("question"), context, [.. answers.Where(a => a.Text.Length > 0).Select(a => Found(context, a.Text, a.Start, file))]);
+    }
+
+    // Where an answer begins, in UTF-16 units.
+    private static (string, int) Found(string context, string text, JsonNode? start, string file)
+    {
+        if (start is null || start.ToString().Length == 0) return (text, context.IndexOf(text, StringComparison.Ordinal));
+        if (!long.TryParse(start.ToString(), NumberStyles.Integer, CultureInfo.InvariantCulture, out var points)) throw new InvalidDataException($"{file}: found the answer_start {Short(start)}. Expected a whole number, the characters before the answer.");
+        var units = 0;
+        for (; points > 0 && units < context.Length; points--) units += char.IsSurrogatePair(context, units) ? 2 : 1;
+        return (text, points == 0 ? units : -1);
     }
 
     private static JsonArray? Squad(string path)
@@ -172,13 +198,26 @@ public sealed record Question(string Id, string Text, string Context, IReadOnlyL
         try
         {
             using var stream = DataFiles.Open(path);
-            return JsonNode.Parse(stream) is JsonObject whole ? whole["data"] as JsonArray ?? throw new InvalidDataException($"{path}: found an object without \"data\". Expected SQuAD's layout: data, paragraphs, qas.") : null;
+            return JsonNode.Parse(stream, documentOptions: new() { AllowDuplicateProperties = false }) is JsonObject whole ? whole["data"] as JsonArray ?? throw new InvalidDataException($"{path}: found an object without \"data\". Expected SQuAD's layout: data, paragraphs, qas.") : null;
         }
         catch (JsonException e) { throw new InvalidDataException($"{path} is no readable JSON: {e.Message}", e); }
     }
 
     /// <summary>Whether an answer stands where it is said to.</summary>
     internal bool IsWhole => Answers.All(a => a.Start >= 0 && a.Start + a.Text.Length <= Context.Length && string.CompareOrdinal(Context, a.Start, a.Text, 0, a.Text.Length) == 0);
+
+    /// <summary>The first answer's stretch, without blanks and loose accents at its edges, which belong to no token.</summary>
+    internal (int Start, int End) Place
+    {
+        get
+        {
+            var (start, end) = (Answers[0].Start, Answers[0].Start + Answers[0].Text.Length);
+            bool IsEdge(int at) => char.IsWhiteSpace(Context[at]) || char.GetUnicodeCategory(Context[at]) == UnicodeCategory.NonSpacingMark;
+            while (end > start && IsEdge(end - 1)) end--;
+            while (start < end && IsEdge(start)) start++;
+            return (start, end);
+        }
+    }
 }
 
 /// <summary>A text and several that could follow.</summary>
@@ -192,7 +231,7 @@ public sealed record Choice(string Prompt, IReadOnlyList<string> Choices, int La
     {
         string Name(string ours, params string[] others) => row.ContainsKey(column(ours)) ? column(ours) : others.FirstOrDefault(row.ContainsKey) ?? column(ours);
         var endings = Enumerable.Range(0, 100).Select(i => $"ending{i}").TakeWhile(row.ContainsKey).ToList();
-        IReadOnlyList<string> choices = row[column("choices")] is JsonArray list ? [.. list.Select(c => (string)c!)] : [.. endings.Select(e => TaskDataConfig.Text(row, e, path))];
+        IReadOnlyList<string> choices = row[column("choices")] is JsonArray list ? [.. list.Select(c => c is JsonValue ? c.ToString() : throw new InvalidDataException($"{path}: found the choice {c?.ToJsonString() ?? "null"}. Expected texts."))] : [.. endings.Select(e => TaskDataConfig.Text(row, e, path))];
         if (choices.Count < 2) throw new InvalidDataException($"{path}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and {choices.Count} choices. Expected two or more, as a list in '{column("choices")}' or in ending0, ending1, …");
         var label = int.TryParse(TaskDataConfig.Text(row, Name("label", "answer"), path), NumberStyles.Integer, CultureInfo.InvariantCulture, out var number) ? number : -1;
         if (label < 0 || label >= choices.Count) throw new InvalidDataException($"{path}: found the label '{row[Name("label", "answer")]}' of {choices.Count} choices. Expected 0 to {choices.Count - 1}.");
@@ -207,7 +246,7 @@ public sealed record TaggedSentence(IReadOnlyList<string> Words, IReadOnlyList<s
 {
     /// <summary>The sentences of a file in CoNLL's layout: a word a line, its tag in the last column, blank lines between sentences; or of rows with words and tags.</summary>
     /// <exception cref="InvalidDataException">A line without a tag, or lists of different length.</exception>
-    public static IEnumerable<TaggedSentence> Read(string path, string? format = null, string wordColumn = "words", string tagColumn = "tags") => DataFiles.Find(path, format ?? "conll").SelectMany(file => DataFiles.Ending(file) is ".jsonl" or ".json" or ".parquet" ? FromRows(file, wordColumn, tagColumn) : FromLines(file));
+    public static IEnumerable<TaggedSentence> Read(string path, string? format = null, string wordColumn = "words", string tagColumn = "tags") => DataFiles.Find(path, format ?? "conll").SelectMany(file => (format ?? DataFiles.Ending(file).TrimStart('.')) is "jsonl" or "json" or "parquet" ? FromRows(file, format, wordColumn, tagColumn) : FromLines(file));
 
     private static IEnumerable<TaggedSentence> FromLines(string file)
     {
@@ -220,19 +259,24 @@ public sealed record TaggedSentence(IReadOnlyList<string> Words, IReadOnlyList<s
                 (words, tags) = ([], []);
                 continue;
             }
-            var fields = line.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries);
-            if (fields.Length < 2) throw new InvalidDataException($"{file}, line {number}: found '{line}'. Expected a word and its tag, between blanks or tabs.");
+            // A line with tabs has its columns between them: a word may hold blanks, or be nothing else.
+            var fields = line.Contains('\t', StringComparison.Ordinal) ? line.TrimEnd().Split('\t', StringSplitOptions.TrimEntries) : line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            if (fields.Length < 2 || fields[^1].Length == 0) throw new InvalidDataException($"{file}, line {number}: found '{line}'. Expected a word and its tag, between tabs or blanks.");
             words.Add(fields[0]);
             tags.Add(fields[^1]);
         }
     }
 
-    private static IEnumerable<TaggedSentence> FromRows(string file, string wordColumn, string tagColumn) => Rows.Read(file).Select(row =>
+    private static IEnumerable<TaggedSentence> FromRows(string file, string? format, string wordColumn, string tagColumn) => Rows.Read(file, format).Select(row =>
     {
-        List<string> List(string column) => row[column] is JsonArray list ? [.. list.Select(v => v!.ToString())] : throw new InvalidDataException($"{file}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and no list in '{column}'. Expected one (data.columns.{(column == wordColumn ? "words" : "tags")}).");
+        List<string> List(string column) => row[column] is JsonArray list ? [.. list.Select(v => v?.ToString() ?? throw new InvalidDataException($"{file}: found null in '{column}'. Expected texts."))] : throw new InvalidDataException($"{file}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and no list in '{column}'. Expected one (data.columns.{(column == wordColumn ? "words" : "tags")}).");
         var (words, tags) = (List(wordColumn), List(tagColumn));
+        if (tags.Contains("")) throw new InvalidDataException($"{file}: found an empty tag. Expected O, or a letter and a type: B-PER.");
         return words.Count == tags.Count ? new TaggedSentence(words, tags) : throw new InvalidDataException($"{file}: found {words.Count} words and {tags.Count} tags in a row. Expected as many.");
     });
+
+    /// <summary>The lines of sentences in CoNLL's layout, which <see cref="Read"/> reads back.</summary>
+    internal static IEnumerable<string> Lines(IEnumerable<TaggedSentence> sentences) => sentences.SelectMany(s => s.Words.Zip(s.Tags, (w, t) => w.Length == 0 || w.Any(char.IsWhiteSpace) || t.Contains(' ', StringComparison.Ordinal) ? $"{string.Join(' ', w.Split('\t', '\n', '\r'))}\t{t}" : $"{w} {t}").Append(""));
 }
 
 /// <summary>Examples of every kind of task from the SDK's documentation. Each comes with the text whose hash says where it belongs.</summary>
@@ -301,7 +345,7 @@ internal static partial class SdkTasks
         }
     }
 
-    [GeneratedRegex(@"\w+|[^\w\s]")]
+    [GeneratedRegex(@"\w+|[\uD800-\uDBFF][\uDC00-\uDFFF]|[^\w\s]")]
     private static partial Regex Words();
 
     /// <summary>Where the words and marks of a text stand.</summary>

@@ -29,6 +29,7 @@ internal sealed class Gpt1Network : FinetuneNetwork
     public static Tokenizer Framed(Tokenizer tokenizer) => tokenizer.Framed(Start, Delimiter, Extract);
 
     public override long ContextLength => model.ContextLength;
+    public override long VocabularySize => model.VocabularySize;
     public override int LayerCount => model.LayerCount;
     public override long Width => model.Width;
     public override ComputeType Compute { set => model.Compute = value; }

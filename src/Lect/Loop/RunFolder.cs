@@ -67,8 +67,8 @@ public sealed class RunFolder : IDisposable
         return goesOn;
     }
 
-    /// <summary>Whether a folder holds a run with something to lose: a checkpoint.</summary>
-    public static bool IsOccupied(string path) => CheckpointsIn(path).Count > 0;
+    /// <summary>Whether a folder holds a run with something to lose, its own or that of a seed (seed-N): a checkpoint.</summary>
+    public static bool IsOccupied(string path) => CheckpointsIn(path).Count > 0 || (Directory.Exists(path) && Directory.EnumerateDirectories(path, "seed-*").Any(IsOccupied));
 
     /// <summary>Begins a run in a new or empty folder, or in one where a run ended before its first checkpoint.</summary>
     /// <exception cref="InvalidDataException">The folder holds something else.</exception>
@@ -89,7 +89,7 @@ public sealed class RunFolder : IDisposable
 
     /// <summary>Opens the run of a folder that has a checkpoint, else begins one there: what each recipe does first.</summary>
     /// <exception cref="InvalidDataException">The folder holds something else, or another process works on it.</exception>
-    public static RunFolder OpenOrBegin<T>(string path, T settings) => IsOccupied(path) ? Open(path) : Begin(path, settings);
+    public static RunFolder OpenOrBegin<T>(string path, T settings) => CheckpointsIn(path).Count > 0 ? Open(path) : Begin(path, settings);
 
     /// <summary>What is said where a new run would overwrite another.</summary>
     public static InvalidDataException Occupied(string path) => new($"Found another run in {path}. Expected a new or empty folder: choose another --out, go on with that run by --resume, or remove it.");
@@ -103,7 +103,9 @@ public sealed class RunFolder : IDisposable
     }
 
     /// <summary>Writes run.yaml: the settings with everything resolved that was left open.</summary>
-    public void SaveSettings<T>(T settings) => ModelFolder.WriteText(System.IO.Path.Combine(Path, SettingsFile), RunFile.Write(settings));
+    public void SaveSettings<T>(T settings) => SaveSettings(Path, settings);
+
+    internal static void SaveSettings<T>(string path, T settings) => ModelFolder.WriteText(System.IO.Path.Combine(Directory.CreateDirectory(path).FullName, SettingsFile), RunFile.Write(settings));
 
     /// <summary>Goes back to the last checkpoint: fills the model's weights and the optimizer, and cuts the metrics behind it.</summary>
     /// <param name="model">Fills the model from the checkpoint's folder.</param>

@@ -159,7 +159,7 @@ public static class TrainLoop
         {
             training.Model.train();
             var batches = training.Batches(state.Step);
-            var labels = batches.Sum(training.Labels);
+            var labels = Math.Max(1, batches.Sum(training.Labels));   // none: nothing is learned in this step
             double loss = 0;
             optimizer.ZeroGradients();
             for (var i = 0; i < batches.Count; i++)

@@ -176,7 +176,7 @@ public sealed class BertRecipesTests : IDisposable
         Assert.True(Same("bert.embeddings.word_embeddings.weight") && Same("bert.encoder.layer.0.output.dense.weight"));
         Assert.False(Same("bert.encoder.layer.1.output.dense.weight") || Same("bert.pooler.dense.weight"));
 
-        var summary = Finetune.RunSeeds(config with { Train = config.Train with { LayerDecay = 0.5 } }, 2, At("seeds"));
+        var summary = Finetune.RunSeeds(config with { Seeds = 2, Train = config.Train with { LayerDecay = 0.5 } }, At("seeds"));
         var each = Fixtures.Json(At("seeds", "seeds.json"))["last/val_loss"]!;
         var values = each["each"]!.AsArray().Select(v => (double)v!).ToList();
         Assert.Equal(2, values.Count);
@@ -184,6 +184,68 @@ public sealed class BertRecipesTests : IDisposable
         var (_, mean, deviation) = summary.First(f => f.Name == "last/val_loss");
         Assert.Equal(values.Average(), mean, 12);
         Assert.Equal(Math.Abs(values[0] - values[1]) / Math.Sqrt(2), deviation, 12);
+    }
+
+    [Fact]
+    public void Seeds_that_were_stopped_go_on_exactly_with_their_own_settings_alone()
+    {
+        var random = new Random(4);
+        var single = Write("single.jsonl", [.. Enumerable.Range(0, 60).Select(i => new JsonObject { ["text"] = Sentence(random, i % 2 == 0 ? s_good : s_bad), ["label"] = i % 2 }.ToJsonString())]);
+        var config = Config("classify", new() { Path = single, Validation = 0.3 }, steps: 4) with { Seeds = 2 };
+        config = config with { Train = config.Train with { LogEvery = 1, CheckpointEvery = 1 } };
+        Finetune.RunSeeds(config, At("whole"));
+        using var stop = new CancellationTokenSource();
+        var steps = 0;
+        Assert.Throws<OperationCanceledException>(() => Finetune.RunSeeds(config, At("cut"), e => { if (e.Metrics["loss"] is not null && ++steps == 6) stop.Cancel(); }, stop: stop.Token));   // in the second seed
+        Assert.True(RunFolder.IsOccupied(At("cut")));
+        Assert.Contains("another run", Assert.Throws<InvalidDataException>(() => Finetune.Run(config with { Seeds = 1 }, At("cut"))).Message, StringComparison.Ordinal);
+        var own = RunFolder.SettingsOf<FinetuneConfig>(At("cut"), []);
+        Assert.Equal(2, own.Seeds);
+        Finetune.RunSeeds(own, At("cut"));
+        foreach (var file in (string[])["seed-1/model.safetensors", "seed-2/model.safetensors", "seeds.json"]) Assert.Equal(File.ReadAllBytes(At("whole", file)), File.ReadAllBytes(At("cut", file)));
+    }
+
+    [Fact]
+    public void A_fine_tuned_folder_keeps_its_labels_whatever_their_order()
+    {
+        var random = new Random(4);
+        string Labelled(string name, string good, string bad) => Write(name, [.. Enumerable.Range(0, 60).Select(i => new JsonObject { ["text"] = Sentence(random, i % 2 == 0 ? s_good : s_bad), ["label"] = i % 2 == 0 ? good : bad }.ToJsonString())]);
+        var config = Config("classify", new() { Path = Labelled("first.jsonl", "POS", "NEG"), Validation = 0.3 }, steps: 60);
+        Finetune.Run(config with { Train = config.Train with { Lr = 3e-3 } }, At("first"));
+        // The same folder with its two rows the other way round, as others write them.
+        Directory.CreateDirectory(At("turned"));
+        foreach (var file in (string[])["tokenizer.json", "tokenizer_config.json", "vocab.txt"]) if (File.Exists(At("first", file))) File.Copy(At("first", file), At("turned", file));
+        var json = Fixtures.Json(At("first", "config.json")).AsObject();
+        json["id2label"] = new JsonObject { ["0"] = "POS", ["1"] = "NEG" };
+        json["label2id"] = new JsonObject { ["POS"] = 0, ["NEG"] = 1 };
+        File.WriteAllText(At("turned", "config.json"), json.ToJsonString());
+        using (var scope = torch.NewDisposeScope())
+        {
+            var weights = Weights.Open(At("first"));
+            SafeTensorsFile.Write(At("turned", "model.safetensors"), weights.Names.Select(n => (n, n.StartsWith("classifier.", StringComparison.Ordinal) ? weights.Load(n).flip(0).contiguous() : weights.Load(n))));
+        }
+        double Accuracy(string data, string name)
+        {
+            var notes = new List<string>();
+            var next = Config("classify", new() { Path = data, ValidationPath = data }, steps: 1);
+            Finetune.Run(next with { Model = new() { ["path"] = At("turned") }, Train = next.Train with { Lr = 1e-12, EvalEvery = 1 } }, At(name), note: notes.Add);
+            Assert.Equal(name != "other", notes.Exists(n => n.Contains("none new", StringComparison.Ordinal)));
+            return (double)RunFolder.ReadMetrics(At(name)).Last(m => m["accuracy"] is not null)["accuracy"]!;
+        }
+        Assert.InRange(Accuracy(At("first.jsonl"), "same"), 0.9, 1);
+        Accuracy(Labelled("other.jsonl", "spam", "ham"), "other");   // labels of another meaning: a new head
+    }
+
+    [Fact]
+    public void Batches_without_anything_to_learn_do_no_harm()
+    {
+        // Short rows, one a pass: many have no masked token of their own.
+        var config = Pretraining(12);
+        PretrainBert.Run(config with { Train = config.Train with { Block = 8, LongShare = 0, BatchSize = 1, Steps = 40, EvalEvery = 0 } }, At("short"));
+        var empty = Write("empty.jsonl", [.. Enumerable.Repeat("""{"words":[],"tags":[]}""", 12), .. Enumerable.Repeat("""{"words":["red","cat"],"tags":["O","B-X"]}""", 4)]);
+        var tags = Config("tag", new() { Path = empty, Validation = 0 }, steps: 8);
+        Finetune.Run(tags with { Train = tags.Train with { BatchSize = 2, LogEvery = 1 } }, At("tags"));
+        Assert.All(RunFolder.ReadMetrics(At("tags")).Where(m => m["loss"] is not null), m => Assert.True(double.IsFinite((double)m["loss"]!)));
     }
 
     [Fact]
@@ -196,6 +258,14 @@ public sealed class BertRecipesTests : IDisposable
         Assert.Contains("lect finetune pairs", Refused(Config("classify", new() { Path = train, Task = "rte" })), StringComparison.Ordinal);
         Assert.Contains("train.max_length = 512", Refused(Config("classify", new() { Path = train }) with { Train = new() { Steps = 1, MaxLength = 512 } }), StringComparison.Ordinal);
         Assert.Contains("Expected a number", Refused(Config("classify", new() { Path = train, Regression = true })), StringComparison.Ordinal);
+        Assert.Contains("Expected a number", Refused(Config("classify", new() { Path = Write("nan.tsv", "text\tlabel", "a\tnan"), Regression = true })), StringComparison.Ordinal);
+        Assert.Contains("'a' alone", Refused(Config("classify", new() { Path = Write("one.tsv", "text\tlabel", "good\ta", "bad\ta"), Validation = 0 })), StringComparison.Ordinal);
+        Assert.Contains("tags 0, 3", Refused(Config("tag", new() { Path = Write("numbers.jsonl", """{"words":["a","b"],"tags":[0,3]}"""), Validation = 0 })), StringComparison.Ordinal);
+        Assert.Contains("leave no example", Refused(Config("classify", new() { Path = train, Validation = 0 }) with { Train = new() { Steps = 1, MaxLength = 16, ClassWeights = ["0", "0"] } }), StringComparison.Ordinal);
+        Assert.Contains("class_weights", Refused(Config("classify", new() { Path = train }) with { Train = new() { Steps = 1, ClassWeights = ["nan", "1"] } }), StringComparison.Ordinal);
+        Assert.Contains("seeds = 2", Refused(Config("classify", new() { Path = train }) with { Seeds = 2 }), StringComparison.Ordinal);
+        var asking = """{"id":"q1","question":"who ?","context":"the cat is fine .","answer":"cat"}""";
+        Assert.Contains("the id 'q1'", Refused(Config("qa", new() { Path = Write("once.jsonl", asking), ValidationPath = Write("twice.jsonl", asking, asking) })), StringComparison.Ordinal);
         Assert.Contains("line 2", Refused(Config("tag", new() { Path = Write("bad.conll", "word O", "alone") })), StringComparison.Ordinal);
         Assert.Contains("model.path", Refused(new() { Recipe = "tag" }), StringComparison.Ordinal);
         Assert.Contains("train.freeze = 9", Refused(Config("classify", new() { Path = train }) with { Train = new() { Steps = 1, MaxLength = 16, Freeze = 9 } }), StringComparison.Ordinal);
