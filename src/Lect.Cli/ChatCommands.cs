@@ -49,7 +49,7 @@ internal static class ChatCommands
             if (line.StartsWith("/system ", StringComparison.Ordinal)) { system = line[8..]; Reset(); continue; }
             turns.Add(Turn("user", line));
             var answer = new System.Text.StringBuilder();
-            foreach (var piece in model.Stream(model.Encode(turns), options, Lect.Models.Seeds.For(0, "chat", turn)))
+            foreach (var piece in model.Stream(model.Encode(turns), options with { Continues = false }, Lect.Models.Seeds.For(0, "chat", turn)))
             {
                 Console.Write(piece);
                 answer.Append(piece);
@@ -91,7 +91,7 @@ internal static class ChatCommands
     }
 
     /// <summary>What a line gives a template besides its messages; keys that it does not know itself are the template's variables.</summary>
-    internal static ChatOptions Options(JsonObject line)
+    internal static TemplateOptions Options(JsonObject line)
     {
         var known = (string[])["messages", "prompt", "ids", "id", "tools", "documents", "add_generation_prompt", "continue_final_message"];
         return new()

@@ -10,15 +10,16 @@ internal static class ClassifyCommand
     public static Command Create()
     {
         var (modelOption, adapter, device, batch) = (Screen.Model(), Screen.Adapter(), Screen.Device(), Screen.BatchSize());
+        var truncate = Screen.Truncate();
         var pair = new Option<string?>("--pair") { Description = "The second text, for a model of pairs" };
-        var command = new Command("classify", "Put a label on a text. Example: lect classify --model my-classifier \"What a film!\"") { modelOption, adapter, device, pair, batch };
+        var command = new Command("classify", "Put a label on a text. Example: lect classify --model my-classifier \"What a film!\"") { modelOption, adapter, device, pair, truncate, batch };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
         {
             using var model = TextClassifier.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(adapter));
             return lines.Run(parsed, parsed.GetValue(batch), batch =>
             {
-                var found = model.Classify([.. batch.Select(l => JsonLines.Row(l.Json, (text, second) => model.Encode(text, second ?? parsed.GetValue(pair))))]);
+                var found = model.Classify([.. batch.Select(l => JsonLines.Row(l.Json, (text, second) => model.Encode(text, second ?? parsed.GetValue(pair), parsed.GetValue(truncate))))]);
                 return [.. found.Zip(batch, (f, line) => Answer(f, line.Json))];
             }, Show);
         });

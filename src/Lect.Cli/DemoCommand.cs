@@ -160,7 +160,7 @@ internal static class DemoCommand
             void Task(string what, string run, params string[] own)
             {
                 progress.Note(RunFolder.IsAt(run) ? $"Going on with {run}." : what);
-                Finetune.Run(Settings<FinetuneConfig>(run, null, ["recipe=classify", $"model.path={pretrained}", "data.limit=3000", "train.epochs=3", "train.lr=5e-4", "train.max_length=48", .. own]), run, progress.Show, progress.Note, stop.Token);
+                Finetune.Run(Settings<FinetuneConfig>(run, null, ["recipe=classify", $"model.path={pretrained}", "data.limit=3000", "train.epochs=3", "train.lr=5e-4", "train.max_length=48", .. own, .. OfAllSteps(sets)]), run, progress.Show, progress.Note, stop.Token);
             }
         }
         var last = RunFolder.ReadMetrics(pretrained).Last(m => m["val_loss"] is not null);
@@ -186,6 +186,9 @@ internal static class DemoCommand
             """);
         return 0;
     }
+
+    // Settings are the pre-training's; where and how things are computed holds for the steps behind it too.
+    private static IEnumerable<string> OfAllSteps(string[] sets) => sets.Where(s => s.Split('=')[0] is "train.threads" or "train.device" or "train.precision");
 
     private static T Settings<T>(string run, string? preset, IReadOnlyList<string> sets) where T : IRecipeConfig, new() => RunFolder.IsAt(run) ? RunFolder.SettingsOf<T>(run, []) : RunFile.Load<T>(preset is null ? null : Screen.ConfigFile(preset), sets);
 
@@ -284,7 +287,7 @@ internal static class DemoCommand
             void Step(string what, string name, string preset, string from, params string[] own)
             {
                 progress.Note(RunFolder.IsAt(At(name)) ? $"Going on with {At(name)}." : what);
-                Alignment.Run(Settings<AlignConfig>(At(name), $"configs/alignment/{preset}.yaml", [$"model.path={At(from)}", .. own]), At(name), progress.Show, progress.Note, stop.Token);
+                Alignment.Run(Settings<AlignConfig>(At(name), $"configs/alignment/{preset}.yaml", [$"model.path={At(from)}", .. own, .. OfAllSteps(sets)]), At(name), progress.Show, progress.Note, stop.Token);
             }
         }
         ShowRewards(At("reward"));

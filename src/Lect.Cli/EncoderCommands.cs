@@ -50,22 +50,23 @@ internal static class EncoderCommands
     public static Command Choose()
     {
         var (modelOption, device) = (Screen.Model(), Screen.Device());
+        var truncate = Screen.Truncate();
         var choices = new Option<string[]>("--choices") { Description = "What could follow", AllowMultipleArgumentsPerToken = true };
-        var command = new Command("choose", "Which of several texts follows. Example: lect choose --model runs/swag \"She opened the door and\" --choices \"went in.\" \"ate it.\"") { modelOption, device, choices };
+        var command = new Command("choose", "Which of several texts follows. Example: lect choose --model runs/swag \"She opened the door and\" --choices \"went in.\" \"ate it.\"") { modelOption, device, choices, truncate };
         var lines = new JsonLines(command, "prompt");
         command.SetAction(int (parsed) =>
         {
             using var model = ChoiceModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
             return lines.Run(parsed, (line, _) =>
             {
-                var scores = model.Choose(Rows(model, line, parsed.GetValue(choices) ?? []));
+                var scores = model.Choose(Rows(model, line, parsed.GetValue(choices) ?? [], parsed.GetValue(truncate)));
                 return JsonLines.Echo(line, new() { ["choice"] = Array.IndexOf(scores, scores.Max()), ["scores"] = JsonLines.Array(scores) });
             }, answer => string.Create(CultureInfo.InvariantCulture, $"{answer["choice"]}  ({string.Join("  ", answer["scores"]!.AsArray().Select(s => string.Create(CultureInfo.InvariantCulture, $"{(double)s!:0.000}")))})"));
         });
         return command;
     }
 
-    private static EncoderRow[] Rows(ChoiceModel model, JsonObject line, string[] given)
+    private static EncoderRow[] Rows(ChoiceModel model, JsonObject line, string[] given, bool truncate)
     {
         static int[] Ints(JsonNode? list, string name) => list is JsonArray row ? JsonLines.Numbers(row, name) : throw new InvalidDataException($"found {list?.ToJsonString() ?? "null"} in \"{name}\". Expected lists of whole numbers.");
         if (line["choice_ids"] is JsonArray ids)
@@ -76,7 +77,7 @@ internal static class EncoderCommands
         }
         var prompt = (string?)line["prompt"] ?? throw new InvalidDataException("found neither \"prompt\" nor \"choice_ids\".");
         var texts = line["choices"] is JsonArray list ? JsonLines.Texts(list, "choices") : given;
-        return [.. texts.Select(c => model.Encode(prompt, c))];
+        return [.. texts.Select(c => model.Encode(prompt, c, truncate))];
     }
 
     public static Command Answer()
@@ -94,7 +95,7 @@ internal static class EncoderCommands
             using var model = AnswerModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
             return lines.Run(parsed, (line, _) =>
             {
-                if (line["ids"] is not null) return JsonLines.Echo(line, Json(model.Answer(JsonLines.Row(line, model.Encode))));
+                if (line["ids"] is not null) return JsonLines.Echo(line, Json(model.Answer(JsonLines.Row(line, (text, pair) => model.Encode(text, pair)))));
                 var question = (string?)line["question"] ?? throw new InvalidDataException("found neither \"question\" nor \"ids\".");
                 var text = (string?)line["context"] ?? parsed.GetValue(context) ?? throw new InvalidDataException("found no \"context\". Expected the text in which the answer stands (--context).");
                 var answers = model.Answer(question, text, parsed.GetValue(best), parsed.GetValue(none), parsed.GetValue(length), parsed.GetValue(stride));
@@ -127,7 +128,7 @@ internal static class EncoderCommands
         IReadOnlyList<TextEntity> entities;
         if (line["ids"] is not null)
         {
-            var row = JsonLines.Row(line, model.Encode);
+            var row = JsonLines.Row(line, (text, pair) => model.Encode(text, pair));
             (tags, var scores) = model.Tokens(row);
             entities = TagModel.Entities(tags, scores, (first, last) => (first, last + 1, model.Tokenizer?.Decode(row.Ids[first..(last + 1)]) ?? ""));
         }

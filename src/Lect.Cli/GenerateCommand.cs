@@ -88,8 +88,11 @@ internal static class GenerateCommand
 
     private static List<JsonObject> Answers(LanguageModel model, IReadOnlyList<(JsonObject Json, int Number)> lines, GenerationOptions options, int samples, RewardScorer? scorer)
     {
-        var rows = lines.Select(l => (Ids: l.Json["messages"] is JsonArray messages ? model.Encode(messages, ChatCommands.Options(l.Json)) : JsonLines.Ids(l.Json, "prompt", model.Encode), l.Number)).SelectMany(l => Enumerable.Range(0, samples).Select(s => (l.Ids, Stream: Seeds.For(l.Number, "sample", s)))).ToList();
-        var answers = model.Generate([.. rows.Select(r => r.Ids)], options, [.. rows.Select(r => r.Stream)]).Select(Json).Chunk(samples);
+        var rows = lines.Select(l => (Ids: l.Json["messages"] is JsonArray messages ? model.Encode(messages, ChatCommands.Options(l.Json)) : JsonLines.Ids(l.Json, "prompt", model.Encode), IsChat: l.Json["messages"] is not null, l.Number)).SelectMany(l => Enumerable.Range(0, samples).Select(s => (l.Ids, l.IsChat, Stream: Seeds.For(l.Number, "sample", s)))).Index().ToList();
+        var said = new JsonObject[rows.Count];
+        foreach (var alike in rows.GroupBy(r => r.Item.IsChat))
+            foreach (var (found, row) in model.Generate([.. alike.Select(r => r.Item.Ids)], options with { Continues = !alike.Key }, [.. alike.Select(r => r.Item.Stream)]).Zip(alike)) said[row.Index] = Json(found);
+        var answers = said.Chunk(samples);
         return [.. answers.Zip(lines, (a, line) => JsonLines.Echo(line.Json, samples == 1 ? a[0] : scorer is not null ? Best(scorer, line.Json, a) : new() { ["samples"] = new JsonArray([.. a]) }))];
     }
 

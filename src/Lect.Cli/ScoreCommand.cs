@@ -31,7 +31,7 @@ internal static class ScoreCommand
             if (ModelFolder.IsEncoder(parsed.GetValue(modelOption)!))
             {
                 using var masked = MaskedLanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!);
-                return lines.Run(parsed, (line, _) => Answer(line, masked.Score(JsonLines.Row(line, masked.Encode), parsed.GetValue(mask))), Show);
+                return lines.Run(parsed, (line, _) => Answer(line, masked.Score(JsonLines.Row(line, (text, pair) => masked.Encode(text, pair)), parsed.GetValue(mask))), Show);
             }
             if (parsed.GetValue(mask) is not null) throw new InvalidDataException("Found --mask-id with a decoder. Expected it with a masked model.");
             using var model = LanguageModel.Load(parsed.GetValue(modelOption)!, parsed.GetValue(device)!, parsed.GetValue(context), parsed.GetValue(adapter), parsed.GetValue(dtype)!);

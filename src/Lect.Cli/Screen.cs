@@ -13,6 +13,8 @@ internal static class Screen
 
     public static Option<string> Model() => new("--model") { Description = "Model folder", Required = true };
 
+    public static Option<bool> Truncate() => new("--truncate") { Description = "Cut texts that are longer than the model's positions, instead of refusing them" };
+
     public static Option<string> Device() => new("--device") { Description = "auto, cpu, cuda, cuda:N or mps", DefaultValueFactory = _ => "auto" };
 
     public static Option<long?> Context() => new("--context") { Description = "A longer context than the model was made for, by interpolation of its rotary positions" };

@@ -122,7 +122,7 @@ internal static class TrainCommands
     }
 
     private static (Option<string> Config, Option<string> Out, Option<string[]> Sets, Option<bool> Json) Options() => (
-        new("--config", "-c") { Description = "Run file (YAML); without one every key has its default" },
+        new("--config", "-c") { Description = "Run file (YAML; its keys: docs/run-files.md); without one every key has its default" },
         new("--out") { Description = "Folder of the run", Required = true },
         Screen.Sets(),
         new("--json") { Description = "Lines of metrics on standard output" });
@@ -140,5 +140,5 @@ internal static class TrainCommands
     }
 
     private static string Summary(RunState state, string folder, string recipe) => $"done: {state.Step} steps, {state.Tokens:N0} tokens; "
-        + (state.BestStep >= 0 ? FormattableString.Invariant($"best validation {(state.Best < 0 ? $"BLEU {-state.Best:0.00}" : $"loss {state.Best:0.0000}")} at step {state.BestStep}; ") : "") + $"model in {folder}\nNext: " + recipe switch { "gpt" => $"lect generate --model {folder} --temperature 0.8 \"The \"", "bert" => $"lect fill-mask --model {folder} \"returns the [MASK] of items\"", _ => $"lect translate --model {folder} TEXT" };
+        + (state.BestStep >= 0 ? FormattableString.Invariant($"best validation {(double.IsNegative(state.Best) ? $"BLEU {-state.Best:0.00}" : $"loss {state.Best:0.0000}")} at step {state.BestStep}; ") : "") + $"model in {folder}\nNext: " + recipe switch { "gpt" => $"lect generate --model {folder} --temperature 0.8 \"The \"", "bert" => $"lect fill-mask --model {folder} \"returns the [MASK] of items\"", _ => $"lect translate --model {folder} TEXT" };
 }

@@ -17,7 +17,7 @@ internal static class TranslateCommand
         var early = new Option<bool>("--early-stopping") { Description = "Stop at as many finished hypotheses as beams" };
         var most = new Option<int?>("--max-new-tokens") { Description = "Tokens at most" };
         var best = new Option<int>("--n-best") { Description = "Translations of each text, best first", DefaultValueFactory = _ => 1 };
-        var keep = new Option<bool>("--keep-unknown") { Description = "Leave unknown words out instead of copying them from the source" };
+        var keep = new Option<bool>("--keep-unknown") { Description = "Let the model's token for unknown words stand (it leaves no text), instead of copying the word from the source" };
         var attention = new Option<bool>("--attention") { Description = "With --json: how much each token attends to each source token" };
         var batch = Screen.BatchSize();
         var command = new Command("translate", "Translate with an encoder-decoder. Example: lect translate --model runs/de-en \"ein mann sitzt auf einer bank\"") { modelOption, device, beams, penalty, gnmt, coverage, early, most, best, keep, attention, batch };

@@ -66,8 +66,8 @@ internal static class VectorCommands
         var vectorsOption = new Option<string?>("--vectors") { Description = Vectors().Description };
         var modelOption = new Option<string?>("--model") { Description = "Model folder of an encoder instead: the mean of its final activations" };
         var sif = new Option<bool>("--sif") { Description = "Weigh the words of a text: the more frequent, the less (smooth inverse frequency)" };
-        var (device, batch) = (Screen.Device(), Screen.BatchSize());
-        var command = new Command("embed", "The vector of a word or of a text. Example: lect embed --vectors runs/words \"returns the number of items\"") { vectorsOption, modelOption, sif, device, batch };
+        var (device, truncate, batch) = (Screen.Device(), Screen.Truncate(), Screen.BatchSize());
+        var command = new Command("embed", "The vector of a word or of a text. Example: lect embed --vectors runs/words \"returns the number of items\"") { vectorsOption, modelOption, sif, device, truncate, batch };
         var lines = new JsonLines(command, "text");
         command.SetAction(int (parsed) =>
         {
@@ -78,7 +78,7 @@ internal static class VectorCommands
                 using var model = TextEmbedder.Load(folder, parsed.GetValue(device)!);
                 return lines.Run(parsed, parsed.GetValue(batch), batch =>
                 {
-                    var found = model.Embed([.. batch.Select(l => JsonLines.Row(l.Json, model.Encode))]);
+                    var found = model.Embed([.. batch.Select(l => JsonLines.Row(l.Json, (text, pair) => model.Encode(text, pair, parsed.GetValue(truncate))))]);
                     return [.. found.Zip(batch, (vector, line) => JsonLines.Echo(line.Json, new() { ["embedding"] = JsonLines.Array(vector) }))];
                 }, ShowVector);
             }

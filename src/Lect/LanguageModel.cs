@@ -20,6 +20,8 @@ public sealed record GenerationOptions
     public BeamStop BeamStop { get; init; }
     /// <summary>Texts at which generation stops; they are left out.</summary>
     public IReadOnlyList<string> Stop { get; init; } = [];
+    /// <summary>The text goes on with the prompt's, with the blank that stands between them; otherwise it is one of its own, as an answer in a conversation is.</summary>
+    public bool Continues { get; init; } = true;
     /// <summary>Keeps the last tokens of a prompt that is too long, instead of refusing it.</summary>
     public bool Truncate { get; init; }
 
@@ -105,7 +107,7 @@ public sealed class LanguageModel : IDisposable
     /// <param name="messages">Objects with role and content.</param>
     /// <param name="options">Tools and variables of the template.</param>
     /// <exception cref="InvalidDataException">The folder has no tokenizer, or the template refuses the messages.</exception>
-    public int[] Encode(System.Text.Json.Nodes.JsonArray messages, ChatOptions? options = null) => chat.Value.Prompt(messages, options);
+    public int[] Encode(System.Text.Json.Nodes.JsonArray messages, TemplateOptions? options = null) => chat.Value.Prompt(messages, options);
 
     /// <summary>log p(chosen) - log p(rejected) behind their prompt, nats.</summary>
     internal double Preference(Comparison comparison)
@@ -180,9 +182,9 @@ public sealed class LanguageModel : IDisposable
     /// <inheritdoc cref="Stream(string, GenerationOptions?, long)"/>
     public IEnumerable<string> Stream(int[] prompt, GenerationOptions? options = null, long stream = 0)
     {
-        options ??= Defaults;
+        options = Whole(options);
         if (options.Beams > 1) throw new InvalidDataException("Found beam search, which knows its text only at the end. Use Generate, or beams = 1 to stream.");
-        var text = new DecodeStream(Tokenizer ?? throw Tokenizer.Missing(), skipSpecialTokens: true);
+        var text = Behind(prompt, options) ?? throw Tokenizer.Missing();
         var stop = new StopText(options.Stop);
         foreach (var token in Lect.Models.Generator.Stream(Model, [Fit(prompt, options)], options.Decoding, [stream]))
         {
@@ -204,28 +206,33 @@ public sealed class LanguageModel : IDisposable
     /// <param name="streams">For each prompt the number that its random stream is keyed with; null: its index.</param>
     public IReadOnlyList<Generated> Generate(IReadOnlyList<int[]> prompts, GenerationOptions? options, IReadOnlyList<long>? streams = null)
     {
-        options ??= Defaults;
+        options = Whole(options);
         prompts = [.. prompts.Select(p => Fit(p, options))];
         if (options.Beams > 1) return [.. prompts.Select(p => Search(p, options))];
-        var answers = prompts.Select(_ => new Answer(Tokenizer, options.Stop)).ToList();
+        var answers = prompts.Select(p => new Answer(options.Stop.Count == 0 ? null : Behind(p, options), options.Stop)).ToList();
         foreach (var token in Lect.Models.Generator.Stream(Model, prompts, options.Decoding, streams))
         {
             answers[token.Row].Add(token);
             if (answers.TrueForAll(a => a.IsStopped)) break;
         }
-        return [.. answers.Select(a => Finish([.. a.Ids], [.. a.LogProbs], options, a.IsStopped, a.Text()))];
+        return [.. answers.Zip(prompts, (a, p) => Finish(p, [.. a.Ids], [.. a.LogProbs], options, a.IsStopped, a.Text()))];
     }
+
+    /// <summary>The options with what they leave to the model.</summary>
+    internal GenerationOptions Whole(GenerationOptions? options) => options is null ? Defaults : options.Decoding.EosTokenIds is not null ? options : options with { Decoding = options.Decoding with { EosTokenIds = Defaults.Decoding.EosTokenIds } };
+
+    /// <summary>What makes text of the tokens behind a prompt; null: the folder has no tokenizer.</summary>
+    internal DecodeStream? Behind(int[] prompt, GenerationOptions options) => Tokenizer is null ? null : options.Continues ? new(Tokenizer, prompt, skipSpecialTokens: true) : new(Tokenizer, skipSpecialTokens: true);
 
     private Generated Search(int[] prompt, GenerationOptions options)
     {
         var best = BeamSearch.Search(Model, prompt, options.Decoding, options.Beams, options.LengthPenalty, options.BeamStop)[0];
-        return Finish(best.Ids, [.. Score([.. prompt, .. best.Ids]).LogProbs.Skip(prompt.Length).Select(p => p!.Value)], options, stopped: false, text: null);
+        return Finish(prompt, best.Ids, [.. Score([.. prompt, .. best.Ids]).LogProbs.Skip(prompt.Length).Select(p => p!.Value)], options, stopped: false, text: null);
     }
 
     // One row of a batch as it grows: what comes behind its stop string is not taken.
-    private sealed class Answer(Tokenizer? tokenizer, IReadOnlyList<string> stops)
+    private sealed class Answer(DecodeStream? decode, IReadOnlyList<string> stops)
     {
-        private readonly DecodeStream? decode = tokenizer is null || stops.Count == 0 ? null : new(tokenizer, skipSpecialTokens: true);
         private readonly StopText stop = new(stops);
         private readonly StringBuilder text = new();
 
@@ -245,8 +252,8 @@ public sealed class LanguageModel : IDisposable
         public string? Text() => decode is null ? null : (IsStopped ? text : text.Append(stop.Add(decode.Flush())).Append(stop.Flush())).ToString();
     }
 
-    private Generated Finish(int[] ids, double[] logProbs, GenerationOptions options, bool stopped, string? text) => new(ids, text ?? Tokenizer?.Decode(ids, skipSpecialTokens: true) ?? "",
-        stopped || (ids.Length > 0 && options.Decoding.EosTokenIds.Contains(ids[^1])) ? "stop" : "length", logProbs);
+    private Generated Finish(int[] prompt, int[] ids, double[] logProbs, GenerationOptions options, bool stopped, string? text) => new(ids, text ?? (Behind(prompt, options) is { } decode ? string.Concat(ids.Select(decode.Add)) + decode.Flush() : ""),
+        stopped || (ids.Length > 0 && options.Decoding.IsEnd(ids[^1])) ? "stop" : "length", logProbs);
 
     internal int[] Fit(int[] prompt, GenerationOptions options)
     {

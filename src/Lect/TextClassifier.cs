@@ -35,8 +35,8 @@ public sealed class TextClassifier : IDisposable
     }
 
     /// <summary>Ids of a text, or of a pair with the tokenizer's separator.</summary>
-    /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>
-    public EncoderRow Encode(string text, string? pair = null) => (Tokenizer ?? throw Tokenizer.Missing()).Encode(text, pair) is var encoded ? new(encoded.Ids, encoded.TypeIds) : default;
+    /// <inheritdoc cref="EncoderTool.Encode"/>
+    public EncoderRow Encode(string text, string? pair = null, bool truncate = false) => EncoderRow.Of(Tokenizer ?? throw Tokenizer.Missing(), text, pair, truncate ? Model.ContextLength : null);
 
     /// <summary>Classifies one sequence.</summary>
     /// <inheritdoc cref="Classify(IReadOnlyList{EncoderRow})"/>

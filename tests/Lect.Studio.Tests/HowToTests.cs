@@ -38,6 +38,11 @@ public sealed partial class HowToTests(TinyStudio studio) : IDisposable
             Console.WriteLine($"{scored.Total:0.0} nats over {scored.Ids.Length} tokens");
         }
         {
+            using var writer = LanguageModel.Load(folder);
+            var options = writer.Defaults with { Stop = ["\n"], Decoding = writer.Defaults.Decoding with { Sample = true, Temperature = 0.8, TopP = 0.95, MaxNewTokens = 40, Seed = 1 } };
+            foreach (var piece in writer.Stream("a cat is", options)) Console.Write(piece);
+        }
+        {
             var config = new AlignConfig
             {
                 Recipe = "ppo",

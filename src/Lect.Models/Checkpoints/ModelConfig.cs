@@ -18,6 +18,7 @@ internal static class ModelConfig
 
     public static JsonObject ReadFile(string path)
     {
+        if (!File.Exists(path) && File.Exists(Path.Combine(Path.GetDirectoryName(path)!, "adapter_config.json"))) throw new InvalidDataException($"Found an adapter in {Path.GetDirectoryName(path)}. Expected the model that it belongs to (--model MODEL --adapter ADAPTER), or both in one folder: lect convert MODEL --adapter ADAPTER --out FOLDER.");
         if (!File.Exists(path)) throw new InvalidDataException($"Found no {path}. Expected a model folder in Hugging Face's layout (config.json, model.safetensors).");
         try { return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("not an object"); }
         catch (JsonException e) { throw new InvalidDataException($"{path} is no readable JSON object: {e.Message}", e); }

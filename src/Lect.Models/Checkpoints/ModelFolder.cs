@@ -47,6 +47,22 @@ public static class ModelFolder
     /// <exception cref="InvalidDataException">It is not there, or no JSON object.</exception>
     public static JsonObject ReadConfig(string folder) => ModelConfig.ReadFile(Path.Combine(folder, "config.json"));
 
+    /// <summary>The most positions of a folder's encoder or GPT-1, by its configuration alone.</summary>
+    /// <exception cref="InvalidDataException">It is neither.</exception>
+    internal static long PositionsOf(string folder)
+    {
+        var path = Path.Combine(folder, "config.json");
+        var config = ModelConfig.ReadFile(path);
+        return TypeOf(config) switch
+        {
+            "bert" => ModelConfig.Bind<BertConfig>(config, path).MaxPositionEmbeddings,
+            "roberta" => ModelConfig.Bind<BertConfig>(config, path) is var c ? c.MaxPositionEmbeddings - c.PadTokenId - 1 : 0,
+            "distilbert" => ModelConfig.Bind<DistilBertConfig>(config, path).MaxPositionEmbeddings,
+            "openai-gpt" => ModelConfig.Bind<Gpt1Config>(config, path).NPositions,
+            _ => throw Misfit(config, path, $"an encoder ({string.Join(", ", Encoders)}), or GPT-1"),
+        };
+    }
+
     private static string Architecture(JsonObject config) => (config["architectures"] as JsonArray)?.Select(a => (string?)a).FirstOrDefault() ?? "";
 
     private static InvalidDataException Unknown(string? modelType, string source)
@@ -68,7 +84,7 @@ public static class ModelFolder
     {
         EncoderHead.ForPreTraining or EncoderHead.ForMaskedLM => "lect fill-mask",
         EncoderHead.ForNextSentencePrediction => "lect next-sentence",
-        EncoderHead.ForSequenceClassification => "lect classify",
+        EncoderHead.ForSequenceClassification => ModelConfig.LabelsOf(config).Count == 1 ? "lect reward, or lect classify" : "lect classify",
         EncoderHead.ForMultipleChoice => "lect choose",
         EncoderHead.ForQuestionAnswering => "lect answer",
         EncoderHead.ForTokenClassification => "lect tag",

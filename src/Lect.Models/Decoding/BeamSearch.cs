@@ -73,7 +73,7 @@ public static class BeamSearch
         if (options.Sample) throw new InvalidDataException("Found beams together with sampling. Expected one of the two.");
         Generator.Check(model, [prompt], options);
         using var steps = new CausalSteps(model, prompt, options);
-        return Search(steps, 1, new() { Beams = beams, LengthPenalty = lengthPenalty, Stop = stop, MaxNewTokens = (int)Math.Min(options.MaxNewTokens, model.ContextLength - prompt.Length), EosTokenIds = options.EosTokenIds })[0];
+        return Search(steps, 1, new() { Beams = beams, LengthPenalty = lengthPenalty, Stop = stop, MaxNewTokens = (int)Math.Min(options.MaxNewTokens, model.ContextLength - prompt.Length), EosTokenIds = options.EosTokenIds ?? [] })[0];
     }
 
     /// <summary>The best translations of sentences, best first.</summary>

@@ -164,7 +164,7 @@ public sealed class DecodingBatch : IDisposable
             Ids.Add(id);
             var probs = LogitsProcessors.Probabilities(raw);
             var top = options.TopLogProbs > 0 ? Enumerable.Range(0, probs.Length).OrderByDescending(i => probs[i]).Take(options.TopLogProbs).Select(i => (i, Math.Log(probs[i]))).ToList() : null;
-            return new(row.Index, id, Math.Log(probs[id]), options.EosTokenIds.Contains(id) || made + 1 >= options.MaxNewTokens || Ids.Count >= context, top);
+            return new(row.Index, id, Math.Log(probs[id]), options.IsEnd(id) || made + 1 >= options.MaxNewTokens || Ids.Count >= context, top);
         }
 
         private static int Draw(float[] scores, double u)

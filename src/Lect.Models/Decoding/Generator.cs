@@ -44,7 +44,7 @@ public static class Generator
     internal static void CheckPrompt(CausalLanguageModel model, int[] prompt)
     {
         if (prompt.Length == 0) throw new InvalidDataException("Found an empty prompt. Expected at least one token to continue from (for text from nothing, give the model's begin or end-of-text token).");
-        if (prompt.Length >= model.ContextLength) throw new InvalidDataException($"Found a prompt of {prompt.Length} tokens. Expected fewer than {model.ContextLength}, the model's context. Shorten it, or pass --truncate to keep its last tokens.");
+        if (prompt.Length >= model.ContextLength) throw new InvalidDataException($"Found a prompt of {prompt.Length} tokens. Expected fewer than {model.ContextLength}, the model's context. Shorten it, or let its last tokens be kept (--truncate, GenerationOptions.Truncate).");
         Vocabulary.Check(prompt, model.VocabularySize);
     }
 

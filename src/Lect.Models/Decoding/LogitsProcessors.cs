@@ -10,7 +10,7 @@ public sealed record DecodingOptions
     public int MaxNewTokens { get; init; } = 64;
     /// <summary>Draws from the distribution; otherwise the most probable token is taken.</summary>
     public bool Sample { get; init; }
-    /// <summary>Logits are divided by it. <value>1: as the model says.</value></summary>
+    /// <summary>Logits are divided by it, where tokens are drawn (<see cref="Sample"/>). <value>1: as the model says.</value></summary>
     public double Temperature { get; init; } = 1;
     /// <summary>Keeps the k most probable tokens; 0: all.</summary>
     public int TopK { get; init; }
@@ -34,12 +34,15 @@ public sealed record DecodingOptions
     public IReadOnlyList<int[]> BadWordsIds { get; init; } = [];
     /// <summary>No end token before so many new ones.</summary>
     public int MinNewTokens { get; init; }
-    /// <summary>Ids that end a text.</summary>
-    public IReadOnlyList<int> EosTokenIds { get; init; } = [];
+    /// <summary>Ids that end a text; null: those of the model's folder, and where there is none, none.</summary>
+    public IReadOnlyList<int>? EosTokenIds { get; init; }
     /// <summary>The token that must stand where a text is as long as it may be.</summary>
     public int? ForcedEosTokenId { get; init; }
     /// <summary>Key of the random stream, with the row's and the sample's number.</summary>
     public long Seed { get; init; }
+
+    /// <summary>Whether a token ends a text.</summary>
+    internal bool IsEnd(int id) => EosTokenIds?.Contains(id) == true;
 
     /// <summary>Checks ranges; reports all faults together, by the names of the command line's options.</summary>
     /// <exception cref="InvalidDataException">A value outside its range.</exception>
@@ -75,7 +78,7 @@ internal static class LogitsProcessors
         if (options.FrequencyPenalty != 0 || options.PresencePenalty != 0) OutputPenalties(scores, ids[^newTokens..], options);
         foreach (var (id, bias) in options.LogitBias) scores[id] += (float)bias;
         BadWords(scores, ids, options.BadWordsIds);
-        if (newTokens < options.MinNewTokens) foreach (var id in options.EosTokenIds) scores[id] = Removed;
+        if (newTokens < options.MinNewTokens) foreach (var id in options.EosTokenIds ?? []) scores[id] = Removed;
         if (options.ForcedEosTokenId is { } end && newTokens == options.MaxNewTokens - 1)
         {
             scores.Fill(Removed);

@@ -47,7 +47,7 @@ public static partial class TorchNative
         catch (Exception e) when (e is TypeInitializationException or DllNotFoundException or NotSupportedException)
         {
             throw new PlatformNotSupportedException($"libtorch cannot be loaded on this machine ({RuntimeInformation.RuntimeIdentifier}). Lect needs Linux x64 with glibc 2.35 or later, Windows x64 or macOS arm64, and the package "
-                + $"libtorch-cpu of version {LibtorchVersion() ?? "2.10.0"}: run 'dotnet restore', or set {DirectoryVariable} to a folder that holds its libraries. Cause: {(e.InnerException ?? e).Message.Split('\n')[0]}", e);
+                + $"libtorch-cpu of version {LibtorchVersion() ?? "2.10.0"}: add it to the program (PackageReference of libtorch-cpu-linux-x64, -win-x64 or -osx-arm64; docs/howto/dotnet.md), or set {DirectoryVariable} to a folder that holds its libraries. Cause: {(e.InnerException ?? e).Message.Split('\n')[0]}", e);
         }
     }
 

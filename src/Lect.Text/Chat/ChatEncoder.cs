@@ -41,7 +41,7 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate? template, str
 
     /// <summary>Ids of a conversation that ends with the beginning of an answer.</summary>
     /// <exception cref="InvalidDataException">There is no template, or it refuses the messages.</exception>
-    public int[] Prompt(JsonArray messages, ChatOptions? options = null) => tokenizer.EncodeIds(Needed.Render(messages, (options ?? new()) with { AddGenerationPrompt = true }).Text, addSpecialTokens: false);
+    public int[] Prompt(JsonArray messages, TemplateOptions? options = null) => tokenizer.EncodeIds(Needed.Render(messages, (options ?? new()) with { AddGenerationPrompt = true }).Text, addSpecialTokens: false);
 
     private ChatTemplate Needed => template ?? throw new InvalidDataException($"Found messages, and no chat template. Expected a model folder with chat_template.jinja or a template in tokenizer_config.json, or one of Lect's own ({string.Join(", ", ChatTemplate.BuiltIn.Keys)}).");
 
@@ -50,7 +50,7 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate? template, str
     /// <param name="learned">Which part.</param>
     /// <param name="options">Tools and variables.</param>
     /// <exception cref="InvalidDataException">There is no template, it refuses the messages, or what the assistant says cannot be found in what it writes.</exception>
-    public AnswerRow Encode(JsonArray messages, LearnedPart learned = LearnedPart.Answers, ChatOptions? options = null)
+    public AnswerRow Encode(JsonArray messages, LearnedPart learned = LearnedPart.Answers, TemplateOptions? options = null)
     {
         options ??= new();
         var chat = Needed.Render(messages, options);
@@ -62,7 +62,7 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate? template, str
     }
 
     // For templates that mark nothing: what an answer adds to the conversation before it, with its beginning open.
-    private IEnumerable<(int Start, int End)> Answers(JsonArray messages, string whole, ChatOptions options)
+    private IEnumerable<(int Start, int End)> Answers(JsonArray messages, string whole, TemplateOptions options)
     {
         for (var i = 0; i < messages.Count; i++)
         {

@@ -5,7 +5,7 @@ using System.Text.Json.Nodes;
 namespace Lect.Text;
 
 /// <summary>What goes into a template besides the messages.</summary>
-public sealed record ChatOptions
+public sealed record TemplateOptions
 {
     /// <summary>Descriptions of functions that the model may call.</summary>
     public JsonArray? Tools { get; init; }
@@ -151,7 +151,7 @@ public sealed class ChatTemplate
     /// <param name="messages">Objects with <c>role</c> and <c>content</c>; fields that are null are left away.</param>
     /// <param name="options">What else goes in.</param>
     /// <exception cref="InvalidDataException">The template refuses the messages (its own words), runs too long, or asks for something that is not there.</exception>
-    public RenderedChat Render(JsonArray messages, ChatOptions? options = null)
+    public RenderedChat Render(JsonArray messages, TemplateOptions? options = null)
     {
         options ??= new();
         if (messages.Count == 0) throw new InvalidDataException("Found a conversation without messages. Expected at least one.");

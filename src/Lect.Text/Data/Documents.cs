@@ -48,7 +48,7 @@ public static class Documents
         });
     }
 
-    private static bool IsText(string file, string? format) => (format ?? DataFiles.Ending(file).TrimStart('.')) is "txt" or "";
+    private static bool IsText(string file, string? format) => (format ?? DataFiles.Ending(file).TrimStart('.')) is "txt" or "md" or "";
 
     private static IEnumerable<Document> Whole(string path, string? format, string column, CorpusSplit split) => DataFiles.Find(path, format).SelectMany(file => IsText(file, format)
         ? Pieces(file, validation: 0).Select(p => p with { Split = split })

@@ -9,7 +9,7 @@ public static class Rows
 {
     /// <summary>
     /// The rows of a file, folder or glob: .jsonl (one object a line), .json (one array of objects), .csv and .tsv (a header, then
-    /// one row a record; all values are text), .parquet, .txt (one row a line, column <c>text</c>); each also .gz or .zst.
+    /// one row a record; all values are text), .parquet, .txt and .md (one row a line, column <c>text</c>); each also .gz or .zst.
     /// </summary>
     /// <param name="path">A file, a folder or a pattern.</param>
     /// <param name="format">The ending without dot, where the files' names do not tell.</param>
@@ -18,11 +18,11 @@ public static class Rows
     {
         ".jsonl" => JsonLines(file),
         ".json" => JsonArray(file),
-        ".txt" => Lines(file).Select(l => new JsonObject { ["text"] = l.Text }),
+        ".txt" or ".md" => Lines(file).Select(l => new JsonObject { ["text"] = l.Text }),
         ".csv" => DelimitedRows.Quoted(file),
         ".tsv" => DelimitedRows.Tabs(file),
         ".parquet" => ParquetRows.Read(file),
-        var other => throw new InvalidDataException($"{file}: found the ending '{other}'. Lect reads .txt, .jsonl, .json, .csv, .tsv and .parquet (each also .gz or .zst); data.format tells it where the name does not."),
+        var other => throw new InvalidDataException($"{file}: found the ending '{other}'. Lect reads .txt, .md, .jsonl, .json, .csv, .tsv and .parquet (each also .gz or .zst); data.format tells it where the name does not."),
     });
 
     private static IEnumerable<JsonObject> JsonLines(string file)

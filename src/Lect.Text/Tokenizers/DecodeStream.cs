@@ -4,9 +4,24 @@ namespace Lect.Text;
 /// <remarks>The text of all steps together is the decoded text, but for a tail of bytes that never became a character.</remarks>
 public sealed class DecodeStream(Tokenizer tokenizer, bool skipSpecialTokens = false)
 {
+    private const int TokensBefore = 6;   // as many as a character's bytes and a word's first piece need
+
     private readonly List<int> ids = [];
     private string shown = "";      // text of ids[..context], which was already given out
     private int context;
+
+    /// <summary>A stream that goes on with a text: its first word keeps the blank that stands between the two.</summary>
+    /// <param name="tokenizer">Whose ids.</param>
+    /// <param name="before">The ids of what stands before; their text is not given again.</param>
+    /// <param name="skipSpecialTokens">Special tokens give no text.</param>
+    public DecodeStream(Tokenizer tokenizer, IReadOnlyList<int> before, bool skipSpecialTokens = false) : this(tokenizer, skipSpecialTokens)
+    {
+        ids.AddRange(before.Skip(before.Count - TokensBefore));
+        (shown, context) = (tokenizer.Decode(ids, skipSpecialTokens), ids.Count);
+        if (!shown.EndsWith('\uFFFD')) return;
+        ids.Clear();   // a prompt that ends within a character
+        (shown, context) = ("", 0);
+    }
 
     /// <summary>Takes the next id; gives the text that it completes, or null while a character is incomplete.</summary>
     public string? Add(int id)

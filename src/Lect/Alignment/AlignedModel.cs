@@ -33,6 +33,8 @@ internal sealed class AlignedModel : IDisposable
     public static AlignedModel Open(AlignConfig config, bool isScorer, Action<string>? note)
     {
         var (folder, device) = (config.Model.Path!, Devices.Choose(config.Train.Device));
+        var type = (string?)ModelFolder.ReadConfig(folder)["model_type"];
+        if (ModelFolder.IsEncoder(folder)) throw new InvalidDataException($"Found an encoder ({type}) in {folder}. Expected a decoder: an encoder can only be a reward model (lect align reward).");
         var tokenizer = Tokenizer.Load(folder);
         var (encoder, end) = EncoderOf(folder, tokenizer, config.Model.Template, config.Model.Now);
         CausalLanguageModel model;

@@ -1,4 +1,5 @@
 using Lect.Models;
+using Lect.Text;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -9,11 +10,22 @@ namespace Lect;
 /// <param name="Types">0 for the first text, 1 for the second; null: all of the first.</param>
 public readonly record struct EncoderRow(int[] Ids, int[]? Types = null)
 {
+    /// <summary>The row of a text or a pair.</summary>
+    /// <param name="tokenizer">Its words.</param>
+    /// <param name="text">The text.</param>
+    /// <param name="pair">The second one.</param>
+    /// <param name="most">Tokens at most: what is more is cut, of a pair from the longer text; null: all.</param>
+    internal static EncoderRow Of(Tokenizer tokenizer, string text, string? pair, long? most)
+    {
+        var encoded = most is null ? tokenizer.Encode(text, pair) : tokenizer.Encode(text, pair, new TokenLimit { Length = (int)most })[0];
+        return new(encoded.Ids, encoded.TypeIds);
+    }
+
     /// <summary>Checks that a model can read the row.</summary>
     /// <exception cref="InvalidDataException">No ids, too many, one outside the vocabulary, or types that are not as many or too high.</exception>
     internal void Check(ISequenceClassifier model, int typeCount)
     {
-        if (Ids.Length == 0 || Ids.Length > model.ContextLength) throw new InvalidDataException($"Found {Ids.Length} tokens. Expected 1 to {model.ContextLength}, the model's positions. Shorten the text.");
+        if (Ids.Length == 0 || Ids.Length > model.ContextLength) throw new InvalidDataException($"Found {Ids.Length} tokens. Expected 1 to {model.ContextLength}, the model's positions. Shorten the text, or let it be cut (--truncate).");
         Vocabulary.Check(Ids, model.VocabularySize);
         if (Types is null || typeCount < 2) return;   // a model that tells no types apart
         if (Types.Length != Ids.Length) throw new InvalidDataException($"Found {Types.Length} token_type_ids for {Ids.Length} ids. Expected as many.");

@@ -13,7 +13,7 @@ internal sealed class ChoiceTask : FinetuneTask
     {
         (var train, validation) = Read(data);
         if (train.Concat(validation).Select(e => e.Choices.Count).Distinct().Count() > 1) throw new InvalidDataException($"Found examples of {string.Join(", ", train.Concat(validation).Select(e => e.Choices.Count).Distinct().Order())} choices. Expected as many in all.");
-        FinetuneExample Example(Choice e) => new([.. e.Choices.Select(c => ClassifyTask.Row(tokenizer, e.Prompt, c, maxLength))], [e.Label]);
+        FinetuneExample Example(Choice e) => new([.. e.Choices.Select(c => EncoderRow.Of(tokenizer, e.Prompt, c, maxLength))], [e.Label]);
         (Train, Validation) = (InParallel.Select(train, Example), InParallel.Select(validation, Example));
     }
 

@@ -22,7 +22,7 @@ internal sealed class ClassifyTask : FinetuneTask
         if (!isRegression && validation.GroupBy(e => e.Label).FirstOrDefault(g => !labels.Contains(g.Key)) is { } unknown) throw new InvalidDataException($"Found the label '{unknown.Key}' on {unknown.Count():N0} validation examples and on none to train with. Expected one of {string.Join(", ", labels)}.");
         var numbers = labels.Select((l, i) => (l, i)).ToDictionary(p => p.l, p => (double)p.i, StringComparer.Ordinal);
         double Label(LabelledText e) => !isRegression ? numbers[e.Label] : double.TryParse(e.Label, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number) ? number : throw new InvalidDataException($"Found the label '{e.Label}'. Expected a number (data.regression).");
-        FinetuneExample Example(LabelledText e) => new(bothOrders ? [Row(tokenizer, e.Text, e.Pair, maxLength), Row(tokenizer, e.Pair!, e.Text, maxLength)] : [Row(tokenizer, e.Text, e.Pair, maxLength)], [Label(e)]);
+        FinetuneExample Example(LabelledText e) => new(bothOrders ? [EncoderRow.Of(tokenizer, e.Text, e.Pair, maxLength), EncoderRow.Of(tokenizer, e.Pair!, e.Text, maxLength)] : [EncoderRow.Of(tokenizer, e.Text, e.Pair, maxLength)], [Label(e)]);
         (Train, Validation) = (InParallel.Select(train, Example), InParallel.Select(validation, Example));
         if (!isRegression && validation.Count > 0) baseline = train.GroupBy(e => e.Label).MaxBy(g => g.Count())!.Key is var most ? validation.Count(e => e.Label == most) / (double)validation.Count : 0;
     }
@@ -35,12 +35,6 @@ internal sealed class ClassifyTask : FinetuneTask
         IEnumerable<LabelledText> File(string path) => glue is not null ? DataFiles.Find(path, "glue").SelectMany(glue.Read) : data.Rows(path).Select(row =>
             new LabelledText(TaskDataConfig.Text(row, data.Column("text"), path), pairs ? TaskDataConfig.Text(row, data.Column("text_pair"), path) : null, TaskDataConfig.Text(row, data.Column("label"), path)));
         return data.Read(File, pairs ? SdkTasks.Signatures : SdkTasks.Namespaces, e => e.Text);
-    }
-
-    internal static EncoderRow Row(Tokenizer tokenizer, string text, string? pair, int maxLength)
-    {
-        var encoded = tokenizer.Encode(text, pair, new TokenLimit { Length = maxLength })[0];
-        return new(encoded.Ids, encoded.TypeIds);
     }
 
     public override EncoderHead Head => EncoderHead.ForSequenceClassification;

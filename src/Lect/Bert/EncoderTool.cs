@@ -21,8 +21,11 @@ public abstract class EncoderTool : IDisposable
     private protected Tokenizer Words => Tokenizer ?? throw Tokenizer.Missing();
 
     /// <summary>Ids and types of a text, or of a pair.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="pair">The second one.</param>
+    /// <param name="truncate">Cuts what is longer than the model's positions, the longer text first, instead of leaving it to be refused.</param>
     /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>
-    public EncoderRow Encode(string text, string? pair = null) => Words.Encode(text, pair) is var encoded ? new(encoded.Ids, encoded.TypeIds) : default;
+    public EncoderRow Encode(string text, string? pair = null, bool truncate = false) => EncoderRow.Of(Words, text, pair, truncate ? Model.ContextLength : null);
 
     // What is made of the rows: they are padded on the right to one length, and what is padding changes nothing.
     private protected T Read<T>(IReadOnlyList<EncoderRow> rows, Func<Tensor, T> make)
@@ -151,8 +154,8 @@ public sealed class ChoiceModel : IDisposable
     public static ChoiceModel Load(string folder, string device = "auto") => new(ModelFolder.LoadChooser(folder, Devices.Choose(device)), Tokenizer.LoadIfThere(folder));
 
     /// <summary>Ids and types of a prompt and what could follow.</summary>
-    /// <exception cref="InvalidDataException">The folder has no tokenizer.</exception>
-    public EncoderRow Encode(string prompt, string choice) => (Tokenizer ?? throw Tokenizer.Missing()).Encode(prompt, choice) is var encoded ? new(encoded.Ids, encoded.TypeIds) : default;
+    /// <inheritdoc cref="EncoderTool.Encode"/>
+    public EncoderRow Encode(string prompt, string choice, bool truncate = false) => EncoderRow.Of(Tokenizer ?? throw Tokenizer.Missing(), prompt, choice, truncate ? Model.ContextLength : null);
 
     /// <summary>The probability of each choice, a row each.</summary>
     public double[] Choose(IReadOnlyList<EncoderRow> choices)

@@ -94,7 +94,7 @@ public sealed record FinetuneTrain : LoopConfig
     public int BatchSize { get; init; } = 32;
     /// <summary>Examples of a forward pass; absent: the whole batch.</summary>
     public int? MicroBatchSize { get; init; }
-    /// <summary>Tokens of a row at most; what is longer is cut (questions: comes in windows). <value>128; qa: 384</value></summary>
+    /// <summary>Tokens of a row at most; what is longer is cut (questions: comes in windows). <value>128; qa: 384; or the model's positions, if they are fewer</value></summary>
     public int? MaxLength { get; init; }
     /// <summary>Tokens that two windows of a question share. <value>128</value></summary>
     public int Stride { get; init; } = 128;
@@ -109,7 +109,7 @@ public sealed record FinetuneTrain : LoopConfig
     /// <summary>What the best evaluation is: the highest <c>metric</c> of the task or the lowest <c>val_loss</c>. <value>metric</value></summary>
     public string Best { get; init; } = "metric";
 
-    internal int Longest(string kind) => MaxLength ?? (kind == "qa" ? 384 : 128);
+    internal int Longest(string kind, long positions) => MaxLength ?? (int)Math.Min(positions, kind == "qa" ? 384 : 128);
 
     /// <inheritdoc/>
     protected internal override IEnumerable<string> Faults()
@@ -140,12 +140,14 @@ public static class Finetune
         using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
+        var positions = ModelFolder.PositionsOf(config.ModelPath);
+        config = config with { Train = config.Train with { MaxLength = config.Train.Longest(config.Recipe!, positions) } };
+        if (config.Train.MaxLength > positions) throw new InvalidDataException($"Found train.max_length = {config.Train.MaxLength}. Expected at most {positions}, the model's positions.");
         var tokenizer = Tokenizer.Load(config.Tokenizer.Path ?? config.ModelPath);
         if (config.Recipe == "gpt1") tokenizer = Gpt1Network.Framed(tokenizer);
         note?.Invoke($"reading {config.Data.Describe}");
         var task = Task(config, tokenizer, note);
         using FinetuneNetwork network = config.Recipe == "gpt1" ? new Gpt1Network(config, task, tokenizer) : new EncoderNetwork(config, task);
-        if (config.Train.Longest(config.Recipe!) > network.ContextLength) throw new InvalidDataException($"Found train.max_length = {config.Train.Longest(config.Recipe!)}. Expected at most {network.ContextLength}, the model's positions.");
         if (tokenizer.VocabularySize > network.VocabularySize) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {network.VocabularySize} embeddings ({config.ModelPath}). Expected the model's own tokenizer, or a smaller one.");
         Freeze(network, config.Train.Freeze);
         // In transformers' order: it matters. With the batches of a pool shuffled, a small BERT on MRPC fits and overfits faster (docs/log.md).
@@ -176,7 +178,7 @@ public static class Finetune
 
     private static FinetuneTask Task(FinetuneConfig config, Tokenizer tokenizer, Action<string>? note)
     {
-        var (data, most) = (config.Data, config.Train.Longest(config.Recipe!));
+        var (data, most) = (config.Data, config.Train.MaxLength!.Value);
         return (config.Recipe == "gpt1" ? config.Gpt1.Task : config.Recipe) switch
         {
             "choice" => new ChoiceTask(data, tokenizer, most),
@@ -232,7 +234,6 @@ public static class Finetune
             {
                 Steps = train.Steps ?? batches.StepsOf(train.Epochs!.Value),
                 Epochs = null,
-                MaxLength = train.Longest(config.Recipe!),
                 Threads = get_num_threads(),
                 Precision = Precision.Name(Precision.Resolve(train.Precision, 32L * Math.Min(train.BatchSize, train.MicroBatchSize ?? train.BatchSize), network.Width, 4 * network.Width)),
             },

@@ -16,7 +16,7 @@ public sealed class LectChatClient(ModelHost host, string name) : IChatClient
 
     /// <summary>Opens a model folder.</summary>
     /// <inheritdoc cref="LanguageModel.Load"/>
-    public static LectChatClient Load(string folder, string device = "auto", IReadOnlyList<string>? adapters = null) => new(new(LanguageModel.Load(folder, device, adapters: adapters)), ModelFolder.NameOf(folder));
+    public static LectChatClient Load(string folder, string device = "auto", long? context = null, IReadOnlyList<string>? adapters = null, string type = "fp32") => new(new(LanguageModel.Load(folder, device, context, adapters, type)), ModelFolder.NameOf(folder));
 
     /// <inheritdoc/>
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, Microsoft.Extensions.AI.ChatOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -28,7 +28,7 @@ public sealed class LectChatClient(ModelHost host, string name) : IChatClient
         if (options?.Tools is { Count: > 0 }) throw new NotSupportedException("Found tools. Expected none: a local model answers in text.");
         if (options?.ResponseFormat is not (null or ChatResponseFormatText)) throw new NotSupportedException("Found a response format of JSON. Expected text: Lect does not constrain answers.");
         var prompt = host.Encode(Turns(messages, options?.Instructions));
-        var settings = host.Defaults.Requested(options?.Temperature, options?.TopP, options?.TopK, options?.MaxOutputTokens, options?.StopSequences is { } stop ? [.. stop] : [], options?.FrequencyPenalty, options?.PresencePenalty, options?.Seed, host.Defaults.Decoding.Sample);
+        var settings = (host.Defaults with { Continues = false }).Requested(options?.Temperature, options?.TopP, options?.TopK, options?.MaxOutputTokens, options?.StopSequences is { } stop ? [.. stop] : [], options?.FrequencyPenalty, options?.PresencePenalty, options?.Seed, host.Defaults.Decoding.Sample);
         return Updates(prompt, settings, cancellationToken);
     }
 
@@ -79,7 +79,7 @@ public sealed class LectEmbeddingGenerator(TextEmbedder embedder, string name) :
     public async Task<GeneratedEmbeddings<Embedding<float>>> GenerateAsync(IEnumerable<string> values, EmbeddingGenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         var (made, count) = (new GeneratedEmbeddings<Embedding<float>>(), 0L);
-        foreach (var chunk in values.Select(v => embedder.Encode(v)).Chunk(32))
+        foreach (var chunk in values.Select(v => embedder.Encode(v, truncate: true)).Chunk(32))
         {
             var vectors = await RunAsync(e => e.Embed(chunk), cancellationToken).ConfigureAwait(false);
             made.AddRange(vectors.Select(v => new Embedding<float>(v) { ModelId = name }));

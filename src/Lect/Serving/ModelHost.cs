@@ -78,7 +78,7 @@ public sealed class ModelHost : IDisposable
     public int[] Encode(string text) => model.Encode(text);
 
     /// <summary>Ids of a conversation that ends with the beginning of an answer.</summary>
-    /// <inheritdoc cref="LanguageModel.Encode(System.Text.Json.Nodes.JsonArray, ChatOptions?)"/>
+    /// <inheritdoc cref="LanguageModel.Encode(System.Text.Json.Nodes.JsonArray, TemplateOptions?)"/>
     public int[] Encode(System.Text.Json.Nodes.JsonArray messages) => model.Encode(messages);
 
     /// <summary>The answer to a prompt as it comes.</summary>
@@ -91,9 +91,10 @@ public sealed class ModelHost : IDisposable
     public IAsyncEnumerable<AnswerPiece> StreamAsync(int[] prompt, GenerationOptions options, long stream = 0, CancellationToken cancel = default)
     {
         if (options.Beams > 1) throw new InvalidDataException("Found beam search, which knows its text only at the end. Expected one beam.");
+        options = model.Whole(options);
         prompt = model.Fit(prompt, options);
         Lect.Models.Generator.Check(model.Model, [prompt], options.Decoding);
-        var request = new Request(prompt, options, stream, Tokenizer, cancel);
+        var request = new Request(prompt, options, stream, model.Behind(prompt, options) ?? throw Tokenizer.Missing(), cancel);
         lock (gate)
         {
             ObjectDisposedException.ThrowIf(stopping, this);
@@ -254,9 +255,8 @@ public sealed class ModelHost : IDisposable
         model.Dispose();
     }
 
-    private sealed class Request(int[] prompt, GenerationOptions options, long stream, Tokenizer tokenizer, CancellationToken cancel)
+    private sealed class Request(int[] prompt, GenerationOptions options, long stream, DecodeStream decode, CancellationToken cancel)
     {
-        private readonly DecodeStream decode = new(tokenizer, skipSpecialTokens: true);
         private readonly StopText stop = new(options.Stop);
         private readonly List<NewToken> held = [];
 
@@ -277,7 +277,7 @@ public sealed class ModelHost : IDisposable
             var isEnd = token.IsEnd || stop.Found;
             if (isEnd && !stop.Found) text += stop.Add(decode.Flush()) + stop.Flush();
             if (text.Length == 0 && !isEnd) return false;
-            var reason = !isEnd ? null : stop.Found || options.Decoding.EosTokenIds.Contains(token.Id) ? "stop" : "length";
+            var reason = !isEnd ? null : stop.Found || options.Decoding.IsEnd(token.Id) ? "stop" : "length";
             Pieces.Writer.TryWrite(new(text, [.. held], reason));
             held.Clear();
             return isEnd;

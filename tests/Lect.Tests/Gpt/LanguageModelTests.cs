@@ -33,4 +33,20 @@ public sealed class LanguageModelTests
         Assert.Equal(answers[0].Ids, answers[2].Ids);
         Assert.NotEqual(answers[0].Ids, answers[1].Ids);
     }
+
+    [Fact]
+    public void OptionsOfOnesOwnEndWhereTheFolderSays()
+    {
+        var folder = Directory.CreateTempSubdirectory().FullName;
+        foreach (var file in Directory.EnumerateFiles(Fixtures.Path_("hf", "gpt2")).Where(f => Path.GetExtension(f) is ".json" or ".safetensors")) File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+        int said;
+        using (var model = LanguageModel.Load(folder)) said = model.Generate([5, 9, 31], new() { Decoding = new() { MaxNewTokens = 1, EosTokenIds = [] } }).Ids[0];
+        File.WriteAllText(Path.Combine(folder, "generation_config.json"), $$"""{"eos_token_id": {{said}}}""");
+        using (var model = LanguageModel.Load(folder))
+        {
+            Assert.Equal("stop", model.Generate([5, 9, 31], new GenerationOptions { Decoding = new() { MaxNewTokens = 12 } }).FinishReason);
+            Assert.Equal(12, model.Generate([5, 9, 31], new GenerationOptions { Decoding = new() { MaxNewTokens = 12, EosTokenIds = [] } }).Ids.Length);
+        }
+        Directory.Delete(folder, recursive: true);
+    }
 }

@@ -67,7 +67,7 @@ public sealed class ChatTemplateTests
         Assert.True(wrong.Count == 0, $"{wrong.Count}\n" + string.Join('\n', wrong.Take(10)));
     }
 
-    private static ChatOptions Options(JsonObject conversation, JsonObject given)
+    private static TemplateOptions Options(JsonObject conversation, JsonObject given)
     {
         var variables = (JsonObject)given.DeepClone();
         foreach (var key in (string[])["add_generation_prompt", "continue_final_message", "truncation", "max_length"]) variables.Remove(key);

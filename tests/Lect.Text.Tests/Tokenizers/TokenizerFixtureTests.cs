@@ -69,6 +69,27 @@ public class TokenizerFixtureTests
         }
     }
 
+    [Theory, InlineData("llama2"), InlineData("llama2-metaspace"), InlineData("gemma"), InlineData("t5"), InlineData("gpt2"), InlineData("llama3"), InlineData("bert-uncased")]
+    public void What_goes_on_with_a_text_is_the_rest_of_it(string kind)
+    {
+        var tokenizer = Open(kind);
+        foreach (var text in (string[])["Once upon a time there was a little town of 12,000 people.", "naïve café — 😀 and so on"])
+        {
+            var ids = tokenizer.EncodeIds(text, addSpecialTokens: false);
+            var whole = tokenizer.Decode(ids, skipSpecialTokens: true);
+            var compared = 0;
+            for (var cut = 1; cut < ids.Length; cut++)
+            {
+                var before = tokenizer.Decode(ids.AsSpan(0, cut).ToArray(), skipSpecialTokens: true);
+                if (!whole.StartsWith(before, StringComparison.Ordinal)) continue;   // within a character
+                var stream = new DecodeStream(tokenizer, ids[..cut], skipSpecialTokens: true);
+                Assert.Equal(whole[before.Length..], string.Concat(ids[cut..].Select(stream.Add)) + stream.Flush());
+                compared++;
+            }
+            Assert.InRange(compared, 3, ids.Length);
+        }
+    }
+
     [Theory, MemberData(nameof(Kinds))]
     public void A_saved_tokenizer_is_the_same_tokenizer(string kind)
     {
