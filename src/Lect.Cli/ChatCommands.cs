@@ -49,7 +49,7 @@ internal static class ChatCommands
             if (line.StartsWith("/system ", StringComparison.Ordinal)) { system = line[8..]; Reset(); continue; }
             turns.Add(Turn("user", line));
             var answer = new System.Text.StringBuilder();
-            foreach (var piece in model.Stream(model.Encode(turns), options with { Continues = false }, Lect.Models.Seeds.For(0, "chat", turn)))
+            foreach (var piece in model.Stream(model.Encode(turns), options, Lect.Models.Seeds.For(0, "chat", turn)))
             {
                 Console.Write(piece);
                 answer.Append(piece);

@@ -57,7 +57,7 @@ internal static class TrainCommands
         var command = Recipe<FinetuneConfig>(kind, description + ". Without data: examples of the SDK's documentation", (parsed, config, folder, report, note, stop) =>
         {
             config = Named(config, config.Recipe, kind, "finetune", c => c with { Recipe = kind });
-            config = change?.Invoke(parsed, config, RunFolder.IsAt(folder)) ?? config;
+            config = change?.Invoke(parsed, config, parsed.GetValue<bool>("--resume")) ?? config;
             config = config with { Seeds = parsed.GetValue(seeds) ?? config.Seeds };
             if (config.Seeds == 1)
             {

@@ -20,8 +20,8 @@ public sealed record GenerationOptions
     public BeamStop BeamStop { get; init; }
     /// <summary>Texts at which generation stops; they are left out.</summary>
     public IReadOnlyList<string> Stop { get; init; } = [];
-    /// <summary>The text goes on with the prompt's, with the blank that stands between them; otherwise it is one of its own, as an answer in a conversation is.</summary>
-    public bool Continues { get; init; } = true;
+    /// <summary>The text goes on with the prompt's, with the blank that may stand between them (a prompt that is given as text sets it); otherwise it is one of its own, as an answer in a conversation is.</summary>
+    public bool Continues { get; init; }
     /// <summary>Keeps the last tokens of a prompt that is too long, instead of refusing it.</summary>
     public bool Truncate { get; init; }
 
@@ -176,7 +176,7 @@ public sealed class LanguageModel : IDisposable
     /// <param name="prompt">Text to continue.</param>
     /// <param name="options">Null: <see cref="Defaults"/>. Beam search cannot be streamed.</param>
     /// <param name="stream">Number that the random stream is keyed with, beside the seed.</param>
-    public IEnumerable<string> Stream(string prompt, GenerationOptions? options = null, long stream = 0) => Stream(Encode(prompt), options, stream);
+    public IEnumerable<string> Stream(string prompt, GenerationOptions? options = null, long stream = 0) => Stream(Encode(prompt), (options ?? Defaults) with { Continues = true }, stream);
 
     /// <summary>Streams the answer to ids.</summary>
     /// <inheritdoc cref="Stream(string, GenerationOptions?, long)"/>

@@ -51,16 +51,13 @@ public static class ModelFolder
     /// <exception cref="InvalidDataException">It is neither.</exception>
     internal static long PositionsOf(string folder)
     {
+        TorchNative.Load();
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        return TypeOf(config) switch
-        {
-            "bert" => ModelConfig.Bind<BertConfig>(config, path).MaxPositionEmbeddings,
-            "roberta" => ModelConfig.Bind<BertConfig>(config, path) is var c ? c.MaxPositionEmbeddings - c.PadTokenId - 1 : 0,
-            "distilbert" => ModelConfig.Bind<DistilBertConfig>(config, path).MaxPositionEmbeddings,
-            "openai-gpt" => ModelConfig.Bind<Gpt1Config>(config, path).NPositions,
-            _ => throw Misfit(config, path, $"an encoder ({string.Join(", ", Encoders)}), or GPT-1"),
-        };
+        if (TypeOf(config) == "openai-gpt") return ModelConfig.Bind<Gpt1Config>(config, path).NPositions;
+        if (!Encoders.Contains(TypeOf(config))) throw Misfit(config, path, $"an encoder ({string.Join(", ", Encoders)}), or GPT-1");
+        using var model = CreateEncoder(config, EncoderHead.Model, META, path);
+        return model.ContextLength;
     }
 
     private static string Architecture(JsonObject config) => (config["architectures"] as JsonArray)?.Select(a => (string?)a).FirstOrDefault() ?? "";

@@ -34,7 +34,7 @@ public sealed record DecodingOptions
     public IReadOnlyList<int[]> BadWordsIds { get; init; } = [];
     /// <summary>No end token before so many new ones.</summary>
     public int MinNewTokens { get; init; }
-    /// <summary>Ids that end a text; null: those of the model's folder, and where there is none, none.</summary>
+    /// <summary>Ids that end a text; null: none, and where a model comes with its folder (Lect's LanguageModel) those that it names.</summary>
     public IReadOnlyList<int>? EosTokenIds { get; init; }
     /// <summary>The token that must stand where a text is as long as it may be.</summary>
     public int? ForcedEosTokenId { get; init; }

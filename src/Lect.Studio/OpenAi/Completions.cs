@@ -33,7 +33,6 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         foreach (var name in (string[])["tools", "functions", "audio"]) body.Refuse(name, "this model answers in text");
         if (body["response_format"] is { } format && RequestBody.TextOf((format as JsonObject)?["type"]) != "text") throw ApiError.Bad("Found a response_format that is not text. Expected text: answers are not constrained.", "response_format", "unsupported_parameter");
         var asked = Read(body, model, [host.Encode(Messages(body))], body.Integer("max_completion_tokens", 1, int.MaxValue) ?? body.Integer("max_tokens", 1, int.MaxValue), body.Flag("logprobs"), (int)(body.Integer("top_logprobs", 0, MostTop) ?? 0));
-        asked = asked with { Settings = asked.Settings with { Continues = false } };
         await Answer(http, asked, new ChatShape(asked));
     }
 
@@ -45,6 +44,7 @@ internal sealed class Completions(ServedModels models, StudioMetrics metrics, St
         if (body.Integer("best_of", 1, 100) is > 1) throw ApiError.Bad("Found best_of. Expected none: ask for n, and choose.", "best_of", "unsupported_parameter");
         var prompts = Prompts(body, host);
         var asked = Read(body, model, prompts, body.Integer("max_tokens", 1, int.MaxValue) ?? 16, body["logprobs"] is not null, (int)(body.Integer("logprobs", 0, MostTop) ?? 0));
+        asked = asked with { Settings = asked.Settings with { Continues = true } };
         if (body.Flag("echo")) asked = asked with { Echoes = [.. prompts.Select(p => host.Tokenizer.Decode(p, skipSpecialTokens: true))] };
         await Answer(http, asked, new TextShape(asked, host));
     }

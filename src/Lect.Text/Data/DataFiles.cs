@@ -5,7 +5,7 @@ namespace Lect.Text;
 /// <summary>Finds and opens data files: a file, a folder or a glob; .gz and .zst are opened transparently.</summary>
 public static class DataFiles
 {
-    private static readonly string[] s_endings = [".txt", ".md", ".jsonl", ".json", ".csv", ".tsv", ".parquet"];
+    private static readonly string[] s_endings = [".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet"];
 
     /// <summary>The files a path stands for, sorted.</summary>
     /// <param name="path">A file, a folder or a pattern.</param>

@@ -9,7 +9,7 @@ public static class Rows
 {
     /// <summary>
     /// The rows of a file, folder or glob: .jsonl (one object a line), .json (one array of objects), .csv and .tsv (a header, then
-    /// one row a record; all values are text), .parquet, .txt and .md (one row a line, column <c>text</c>); each also .gz or .zst.
+    /// one row a record; all values are text), .parquet, .txt and, by name, .md (one row a line, column <c>text</c>); each also .gz or .zst.
     /// </summary>
     /// <param name="path">A file, a folder or a pattern.</param>
     /// <param name="format">The ending without dot, where the files' names do not tell.</param>

@@ -4,7 +4,7 @@ namespace Lect.Text;
 /// <remarks>The text of all steps together is the decoded text, but for a tail of bytes that never became a character.</remarks>
 public sealed class DecodeStream(Tokenizer tokenizer, bool skipSpecialTokens = false)
 {
-    private const int TokensBefore = 6;   // as many as a character's bytes and a word's first piece need
+    private const int TokensBefore = 8;   // more than the bytes of a character
 
     private readonly List<int> ids = [];
     private string shown = "";      // text of ids[..context], which was already given out
@@ -17,6 +17,7 @@ public sealed class DecodeStream(Tokenizer tokenizer, bool skipSpecialTokens = f
     public DecodeStream(Tokenizer tokenizer, IReadOnlyList<int> before, bool skipSpecialTokens = false) : this(tokenizer, skipSpecialTokens)
     {
         ids.AddRange(before.Skip(before.Count - TokensBefore));
+        while (ids.Count > 0 && tokenizer.Decode(ids, skipSpecialTokens).StartsWith('\uFFFD')) ids.RemoveAt(0);   // the rest of a character
         (shown, context) = (tokenizer.Decode(ids, skipSpecialTokens), ids.Count);
         if (!shown.EndsWith('\uFFFD')) return;
         ids.Clear();   // a prompt that ends within a character

@@ -86,7 +86,7 @@ public sealed record WinRate(double Rate, (double Low, double High) Interval, in
         foreach (var chunk in prompts.Chunk(32))
         {
             var asked = chunk.Select(p => model.Encode(p.Prompt)).ToList();
-            var said = model.Generate(asked, model.Defaults with { Beams = 1, Truncate = true, Continues = false, Decoding = decoding }, [.. chunk.Select((_, i) => Seeds.For(options.Seed, "win rate", answers.Count + i))]);
+            var said = model.Generate(asked, model.Defaults with { Beams = 1, Truncate = true, Decoding = decoding }, [.. chunk.Select((_, i) => Seeds.For(options.Seed, "win rate", answers.Count + i))]);
             answers.AddRange(chunk.Select((p, i) => new SampledAnswer(p.Prompt, said[i].Text.Trim(), [.. asked[i], .. said[i].Ids], [.. asked[i].Select(_ => false), .. said[i].Ids.Select(_ => true)], said[i].FinishReason == "stop", p.Fact)));
         }
         return answers;

@@ -27,8 +27,9 @@ public readonly record struct EncoderRow(int[] Ids, int[]? Types = null)
     {
         if (Ids.Length == 0 || Ids.Length > model.ContextLength) throw new InvalidDataException($"Found {Ids.Length} tokens. Expected 1 to {model.ContextLength}, the model's positions. Shorten the text, or let it be cut (--truncate).");
         Vocabulary.Check(Ids, model.VocabularySize);
-        if (Types is null || typeCount < 2) return;   // a model that tells no types apart
+        if (Types is null) return;
         if (Types.Length != Ids.Length) throw new InvalidDataException($"Found {Types.Length} token_type_ids for {Ids.Length} ids. Expected as many.");
+        if (typeCount < 2) return;   // a model that tells no types apart
         foreach (var type in Types)
             if (type < 0 || type >= typeCount) throw new InvalidDataException($"Found the token type {type}. Expected 0 to {typeCount - 1}.");
     }

@@ -93,14 +93,14 @@ internal sealed class AnswerTask : FinetuneTask
         List<FinetuneExample> Examples(Question q)
         {
             var all = AnswerWindow.Of(tokenizer, q.Text, q.Context, maxLength, stride);
-            var places = all.ConvertAll(w => q.Answers.Count == 0 ? (0, 0) : w.Find(q.Place.Start, q.Place.End));
+            var places = all.ConvertAll(q.In);
             if (q.Answers.Count > 0 && places.TrueForAll(p => p == (0, 0))) Interlocked.Increment(ref lost);
             return [.. all.Zip(places, (w, p) => new FinetuneExample([w.Row], [p.Item1, p.Item2]))];
         }
         Train = [.. InParallel.Select(train, Examples).SelectMany(e => e)];
         if (lost > 0) note?.Invoke($"{lost:N0} answers stand whole in no window of {maxLength} tokens (raise train.max_length or train.stride)");
         windows = InParallel.Select(validation, q => AnswerWindow.Of(tokenizer, q.Text, q.Context, maxLength, stride));
-        Validation = [.. windows.Zip(validation).SelectMany(p => p.First.Select(w => new FinetuneExample([w.Row], p.Second.Answers.Count == 0 || !p.Second.IsWhole ? [0.0, 0.0] : w.Find(p.Second.Place.Start, p.Second.Place.End) is var (a, b) ? [a, b] : [])))];
+        Validation = [.. windows.Zip(validation).SelectMany(p => p.First.Select(w => new FinetuneExample([w.Row], p.Second.IsWhole && p.Second.In(w) is var (a, b) ? [a, b] : [0.0, 0.0])))];
     }
 
     public override EncoderHead Head => EncoderHead.ForQuestionAnswering;

@@ -262,14 +262,15 @@ public static class Finetune
     public static IReadOnlyList<(string Name, double Mean, double Deviation)> RunSeeds(FinetuneConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
         config = config.Validate().WithFullPaths();
-        if (Directory.Exists(Path.Combine(folder, "checkpoints"))) throw RunFolder.Occupied(folder);   // a run of one seed
+        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Select(Path.GetFileName).Any(n => !n!.StartsWith("seed-", StringComparison.Ordinal) && n is not ("run.yaml" or "seeds.json"))) throw RunFolder.Occupied(folder);
+        string At(long seed) => Path.Combine(folder, $"seed-{seed}");
+        var runs = Enumerable.Range(0, config.Seeds).Select(s => config.Seed + s).Select(seed => RunFolder.IsOccupied(At(seed)) ? RunFolder.SettingsOf<FinetuneConfig>(At(seed), config.Train.Steps is { } steps ? [$"train.steps={steps}"] : []) : config with { Seed = seed, Seeds = 1 }).ToList();
         RunFolder.SaveSettings(folder, config);
         var all = new List<Dictionary<string, double>>();
-        for (var s = 0; s < config.Seeds; s++)
+        foreach (var own in runs)
         {
-            var run = Path.Combine(folder, $"seed-{config.Seed + s}");
-            var own = RunFolder.IsOccupied(run) ? RunFolder.SettingsOf<FinetuneConfig>(run, config.Train.Steps is { } steps ? [$"train.steps={steps}"] : []) : config with { Seed = config.Seed + s, Seeds = 1 };
-            note?.Invoke($"seed {own.Seed}, {s + 1} of {config.Seeds}");
+            var run = At(own.Seed);
+            note?.Invoke($"seed {own.Seed}, {all.Count + 1} of {config.Seeds}");
             var state = Run(own, run, report, note, stop);
             var lines = RunFolder.ReadMetrics(run).Where(l => l["val_loss"] is not null).ToList();
             if (lines.Count == 0) throw new InvalidDataException("Found no evaluations to compare the runs by. Expected validation examples and train.eval_every above 0.");

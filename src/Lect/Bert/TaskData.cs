@@ -22,7 +22,7 @@ public sealed record TaskDataConfig
     public string? Format { get; init; }
     /// <summary>A task of GLUE, whose files and figures it then has: cola, sst2, mrpc, stsb, qqp, mnli, snli, qnli, rte or wnli.</summary>
     public string? Task { get; init; }
-    /// <summary>Our names to the file's: <c>text</c>, <c>text_pair</c>, <c>label</c>; <c>prompt</c>, <c>choices</c>; <c>question</c>, <c>context</c>, <c>answer</c>; <c>words</c>, <c>tags</c>.</summary>
+    /// <summary>Our names to the file's: <c>text</c>, <c>text_pair</c>, <c>label</c>; <c>prompt</c>, <c>choices</c>; <c>question</c>, <c>context</c>, <c>answer</c>, <c>answer_start</c>; <c>words</c>, <c>tags</c>.</summary>
     public Dictionary<string, string> Columns { get; init; } = [];
     /// <summary>Labels are numbers to come near to, not classes.</summary>
     public bool Regression { get; init; }
@@ -152,7 +152,7 @@ public sealed record Question(string Id, string Text, string Context, IReadOnlyL
     /// <param name="format">The ending without dot, where the files' names do not tell.</param>
     /// <param name="column">Our names to the file's.</param>
     internal static IEnumerable<Question> All(string path, string? format, Func<string, string> column) =>
-        DataFiles.Find(path, format).SelectMany(f => (format ?? DataFiles.Ending(f).TrimStart('.')) == "json" && Squad(f) is { } data ? OfSquad(f, data) : Lect.Text.Rows.Read(f, format).Select(row => OfRow(row, column, f))).Select((q, i) => q.Id.Length > 0 ? q : q with { Id = $"{i + 1}" });
+        DataFiles.Find(path, format).SelectMany(f => (format ?? DataFiles.Ending(f).TrimStart('.')) == "json" && Squad(f) is { } data ? OfSquad(f, data) : OfRows(f, format, column)).Select((q, i) => q.Id.Length > 0 ? q : q with { Id = $"{i + 1}" });
 
     private static IEnumerable<Question> OfSquad(string file, JsonArray data)
     {
@@ -168,29 +168,38 @@ public sealed record Question(string Id, string Text, string Context, IReadOnlyL
 
     private static string Short(JsonNode? node) => (node?.ToJsonString() ?? "null") is var text && text.Length > 60 ? text[..60] + "…" : text;
 
-    private static Question OfRow(JsonObject row, Func<string, string> column, string file)
+    // Rows without any answer's column are no questions that cannot be answered: the column has another name.
+    private static IEnumerable<Question> OfRows(string file, string? format, Func<string, string> column)
     {
-        string Text(string name) => TaskDataConfig.Text(row, column(name), file);
-        var context = Text("context");
-        IEnumerable<(string Text, JsonNode? Start)> answers = (row.ContainsKey(column("answer")) || !row.ContainsKey("answers"), row["answers"]) switch
+        var (columns, hasAnswers) = ("", false);
+        foreach (var row in Lect.Text.Rows.Read(file, format))
         {
-            (true, _) => row.ContainsKey(column("answer")) && row[column("answer")] is null ? [] : [(Text("answer"), row[column("answer_start")])],
-            (_, null) => [],
-            (_, JsonObject both) when both["text"] is JsonArray texts && both["answer_start"] is JsonArray starts && texts.Count == starts.Count => texts.Zip(starts, (t, s) => (t?.ToString() ?? "", s)),
-            (_, JsonArray list) when list.All(a => (a as JsonObject)?["text"] is not null) => list.Select(a => (a!["text"]!.ToString(), a["answer_start"])),
-            var (_, other) => throw new InvalidDataException($"{file}: found {Short(other)} in 'answers'. Expected texts and as many answer_starts."),
-        };
-        return new(row["id"]?.ToString() ?? "", Text("question"), context, [.. answers.Where(a => a.Text.Length > 0).Select(a => Found(context, a.Text, a.Start, file))]);
+            string Text(string name) => TaskDataConfig.Text(row, column(name), file);
+            var own = row.ContainsKey(column("answer")) ? column("answer") : "answers";
+            (columns, hasAnswers) = (string.Join(", ", row.Select(c => c.Key)), hasAnswers || row.ContainsKey(own));
+            var context = Text("context");
+            IEnumerable<(string Text, JsonNode? Start)> answers = row[own] switch
+            {
+                null => [],
+                JsonValue => [(TaskDataConfig.Text(row, own, file), row[column("answer_start")])],
+                JsonObject both when both["text"] is JsonArray texts && both["answer_start"] is JsonArray starts && texts.Count == starts.Count => texts.Zip(starts, (t, s) => (t?.ToString() ?? "", s)),
+                JsonArray list when list.All(a => (a as JsonObject)?["text"] is not null) => list.Select(a => (a!["text"]!.ToString(), a["answer_start"])),
+                var other => throw new InvalidDataException($"{file}: found {Short(other)} in '{own}'. Expected a text, or texts and as many answer_starts."),
+            };
+            yield return new(row["id"]?.ToString() ?? "", Text("question"), context, [.. answers.Where(a => a.Text.Length > 0).Select(a => Found(context, a.Text, a.Start, file))]);
+        }
+        if (columns.Length > 0 && !hasAnswers) throw new InvalidDataException($"{file}: found rows with the columns {columns} and no answer in any. Expected a column 'answer' or 'answers' (--set data.columns.answer=NAME).");
     }
 
-    // Where an answer begins, in UTF-16 units.
+    // Where an answer begins, in UTF-16 units. Who wrote the file may have counted those: they hold where the text does not stand at so many characters.
     private static (string, int) Found(string context, string text, JsonNode? start, string file)
     {
         if (start is null || start.ToString().Length == 0) return (text, context.IndexOf(text, StringComparison.Ordinal));
-        if (!long.TryParse(start.ToString(), NumberStyles.Integer, CultureInfo.InvariantCulture, out var points)) throw new InvalidDataException($"{file}: found the answer_start {Short(start)}. Expected a whole number, the characters before the answer.");
-        var units = 0;
+        if (!int.TryParse(start.ToString(), NumberStyles.Integer, CultureInfo.InvariantCulture, out var given) || given < 0) throw new InvalidDataException($"{file}: found the answer_start {Short(start)}. Expected a whole number, the characters before the answer.");
+        var (units, points) = (0, given);
         for (; points > 0 && units < context.Length; points--) units += char.IsSurrogatePair(context, units) ? 2 : 1;
-        return (text, points == 0 ? units : -1);
+        bool StandsAt(int at) => string.CompareOrdinal(context, at, text, 0, text.Length) == 0;
+        return (text, points == 0 && StandsAt(units) ? units : given < context.Length && StandsAt(given) ? given : -1);
     }
 
     private static JsonArray? Squad(string path)
@@ -206,17 +215,16 @@ public sealed record Question(string Id, string Text, string Context, IReadOnlyL
     /// <summary>Whether an answer stands where it is said to.</summary>
     internal bool IsWhole => Answers.All(a => a.Start >= 0 && a.Start + a.Text.Length <= Context.Length && string.CompareOrdinal(Context, a.Start, a.Text, 0, a.Text.Length) == 0);
 
-    /// <summary>The first answer's stretch, without blanks and loose accents at its edges, which belong to no token.</summary>
-    internal (int Start, int End) Place
+    /// <summary>First and last token of the first answer in a window, as <see cref="AnswerWindow.Find"/>; blanks and loose accents at its edges may belong to no token.</summary>
+    internal (int First, int Last) In(AnswerWindow window)
     {
-        get
-        {
-            var (start, end) = (Answers[0].Start, Answers[0].Start + Answers[0].Text.Length);
-            bool IsEdge(int at) => char.IsWhiteSpace(Context[at]) || char.GetUnicodeCategory(Context[at]) == UnicodeCategory.NonSpacingMark;
-            while (end > start && IsEdge(end - 1)) end--;
-            while (start < end && IsEdge(start)) start++;
-            return (start, end);
-        }
+        if (Answers.Count == 0) return (0, 0);
+        var (start, end) = (Answers[0].Start, Answers[0].Start + Answers[0].Text.Length);
+        if (window.Find(start, end) is var whole && whole != (0, 0)) return whole;
+        bool IsEdge(int at) => char.IsWhiteSpace(Context[at]) || char.GetUnicodeCategory(Context[at]) == UnicodeCategory.NonSpacingMark;
+        while (end > start && IsEdge(end - 1)) end--;
+        while (start < end && IsEdge(start)) start++;
+        return window.Find(start, end);
     }
 }
 
@@ -251,21 +259,28 @@ public sealed record TaggedSentence(IReadOnlyList<string> Words, IReadOnlyList<s
     private static IEnumerable<TaggedSentence> FromLines(string file)
     {
         var (words, tags) = (new List<string>(), new List<string>());
-        foreach (var (number, line) in Rows.Lines(file).Append((0, "")))
+        var lines = Rows.Lines(file).ToList();
+        var byTabs = AreTabsAlone([.. lines.Select(l => l.Text).Where(l => !IsBorder(l))]);
+        foreach (var (number, line) in lines.Append((0, "")))
         {
-            if (string.IsNullOrWhiteSpace(line) || line.StartsWith("-DOCSTART-", StringComparison.Ordinal))
+            if (IsBorder(line))
             {
                 if (words.Count > 0) yield return new(words, tags);
                 (words, tags) = ([], []);
                 continue;
             }
-            // A line with tabs has its columns between them: a word may hold blanks, or be nothing else.
-            var fields = line.Contains('\t', StringComparison.Ordinal) ? line.TrimEnd().Split('\t', StringSplitOptions.TrimEntries) : line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            if (fields.Length < 2 || fields[^1].Length == 0) throw new InvalidDataException($"{file}, line {number}: found '{line}'. Expected a word and its tag, between tabs or blanks.");
+            var fields = byTabs ? line.Split('\t', StringSplitOptions.TrimEntries) : line.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries);
+            if (fields.Length < 2 || fields[^1].Length == 0) throw new InvalidDataException($"{file}, line {number}: found '{line}'. Expected a word and its tag, between blanks or tabs.");
             words.Add(fields[0]);
             tags.Add(fields[^1]);
         }
     }
+
+    private static bool IsBorder(string line) => string.IsNullOrWhiteSpace(line) || line.StartsWith("-DOCSTART-", StringComparison.Ordinal);
+
+    // Where every line has as many columns between tabs, a word may hold blanks, or be nothing else (tweets have such); unless all first columns are several words alike, as where a label is put behind others' columns.
+    private static bool AreTabsAlone(IReadOnlyList<string> lines) => lines.Count > 0 && lines.All(l => l.Contains('\t', StringComparison.Ordinal)) && lines.Select(l => l.Split('\t').Length).Distinct().Count() == 1
+        && lines.Select(l => l.Split('\t')[0].Split(' ', StringSplitOptions.RemoveEmptyEntries).Length).Distinct().ToList() is not [> 1];
 
     private static IEnumerable<TaggedSentence> FromRows(string file, string? format, string wordColumn, string tagColumn) => Rows.Read(file, format).Select(row =>
     {
@@ -276,7 +291,13 @@ public sealed record TaggedSentence(IReadOnlyList<string> Words, IReadOnlyList<s
     });
 
     /// <summary>The lines of sentences in CoNLL's layout, which <see cref="Read"/> reads back.</summary>
-    internal static IEnumerable<string> Lines(IEnumerable<TaggedSentence> sentences) => sentences.SelectMany(s => s.Words.Zip(s.Tags, (w, t) => w.Length == 0 || w.Any(char.IsWhiteSpace) || t.Contains(' ', StringComparison.Ordinal) ? $"{string.Join(' ', w.Split('\t', '\n', '\r'))}\t{t}" : $"{w} {t}").Append(""));
+    internal static IEnumerable<string> Lines(IEnumerable<TaggedSentence> sentences)
+    {
+        var all = sentences.ToList();
+        var separator = all.Exists(s => s.Words.Concat(s.Tags).Any(w => w.Length == 0 || w.Any(char.IsWhiteSpace))) ? '\t' : ' ';
+        static string Line(string text) => string.Join(' ', text.Split('\t', '\n', '\r'));
+        return all.SelectMany(s => s.Words.Zip(s.Tags, (w, t) => $"{Line(w)}{separator}{Line(t)}").Append(""));
+    }
 }
 
 /// <summary>Examples of every kind of task from the SDK's documentation. Each comes with the text whose hash says where it belongs.</summary>

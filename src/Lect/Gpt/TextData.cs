@@ -7,7 +7,7 @@ public record TokenizerConfig
 {
     /// <summary>A tokenizer.json, or a folder that holds a tokenizer.</summary>
     public string? Path { get; init; }
-    /// <summary>A new one, learned from the training split: <c>bpe</c> (bytes), <c>gpt1</c> (BPE of lower-case words), <c>wordpiece</c>, <c>unigram</c>, <c>char</c> or <c>word</c>. <value>bpe</value></summary>
+    /// <summary>A new one, learned from the training split: <c>bpe</c> (bytes), <c>gpt1</c> (BPE of lower-case words), <c>wordpiece</c>, <c>unigram</c>, <c>char</c> or <c>word</c>. <value>bpe; bert: wordpiece</value></summary>
     public string? Kind { get; init; }
     /// <summary>Tokens of a new one (not for char). <value>8000</value></summary>
     public int? Size { get; init; }

@@ -99,7 +99,7 @@ public static class RunFile
         var at = root;
         foreach (var key in keys[..^1])
         {
-            if (!at.Children.TryGetValue(key, out var next) || next is not YamlMappingNode) 
+            if (!at.Children.TryGetValue(key, out var next) || next is not YamlMappingNode)
             {
                 at.Children.Remove(key);
                 at.Children[Mark(new YamlScalarNode(key), set)] = next = Mark(new YamlMappingNode(), set);

@@ -28,7 +28,7 @@ public sealed class LectChatClient(ModelHost host, string name) : IChatClient
         if (options?.Tools is { Count: > 0 }) throw new NotSupportedException("Found tools. Expected none: a local model answers in text.");
         if (options?.ResponseFormat is not (null or ChatResponseFormatText)) throw new NotSupportedException("Found a response format of JSON. Expected text: Lect does not constrain answers.");
         var prompt = host.Encode(Turns(messages, options?.Instructions));
-        var settings = (host.Defaults with { Continues = false }).Requested(options?.Temperature, options?.TopP, options?.TopK, options?.MaxOutputTokens, options?.StopSequences is { } stop ? [.. stop] : [], options?.FrequencyPenalty, options?.PresencePenalty, options?.Seed, host.Defaults.Decoding.Sample);
+        var settings = host.Defaults.Requested(options?.Temperature, options?.TopP, options?.TopK, options?.MaxOutputTokens, options?.StopSequences is { } stop ? [.. stop] : [], options?.FrequencyPenalty, options?.PresencePenalty, options?.Seed, host.Defaults.Decoding.Sample);
         return Updates(prompt, settings, cancellationToken);
     }
 

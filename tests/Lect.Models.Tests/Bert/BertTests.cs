@@ -108,6 +108,38 @@ public class BertTests
         Directory.Delete(folder, recursive: true);
     }
 
+    [Theory, InlineData("bert-sequence-classification"), InlineData("bert-token-classification"), InlineData("distilbert-sequence-classification")]
+    public void A_head_of_the_same_labels_in_another_order_is_taken_by_their_names(string name)
+    {
+        var folder = Directory.CreateTempSubdirectory().FullName;
+        var config = Fixtures.Json(Path.Combine(Folder(name), "config.json")).AsObject();
+        string[] own = [.. ModelConfig.LabelsOf(config).Select((_, i) => $"label-{i}")];
+        File.Copy(Path.Combine(Folder(name), "model.safetensors"), Path.Combine(folder, "model.safetensors"));
+        void Write(IEnumerable<string> labels)
+        {
+            config["id2label"] = new System.Text.Json.Nodes.JsonObject(labels.Select((l, i) => KeyValuePair.Create($"{i}", (System.Text.Json.Nodes.JsonNode?)l)));
+            File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJsonString());
+        }
+        using var scope = NewDisposeScope();
+        var original = Weights.Open(folder).Load("classifier.weight");
+        var head = ModelFolder.HeadOf(config);
+        Tensor Loaded(IReadOnlyList<string> labels, out IReadOnlyList<string> made)
+        {
+            (var model, made) = ModelFolder.LoadEncoder(folder, head, seed: 1, labels);
+            using (model) return model.named_parameters().First(p => p.name == "classifier.weight").parameter.clone();
+        }
+        Write(own);
+        Assert.True(Loaded(own, out var made).equal(original).all().item<bool>());
+        Assert.Empty(made);
+        Assert.True(Loaded([.. own.Reverse()], out made).equal(original.flip(0)).all().item<bool>());
+        Assert.Empty(made);
+        Assert.False(Loaded([.. own.Select(l => "other " + l)], out made).equal(original).any().item<bool>());
+        Assert.Equal(["classifier.bias", "classifier.weight"], made.Order());
+        Write(own.Select((_, i) => $"LABEL_{i}"));   // no names: in order
+        Assert.True(Loaded(own, out made).equal(original).all().item<bool>());
+        Directory.Delete(folder, recursive: true);
+    }
+
     [Fact]
     public void A_head_that_does_not_fit_says_which_verb_does()
     {

@@ -15,6 +15,18 @@ public class LinearCrossEntropyTests
     // With the identity as weight, activations are the logits.
     private static Tensor Apply(Tensor logits, Tensor gold, double scale) => LinearCrossEntropy.Apply(logits, eye(logits.shape[1], dtype: ScalarType.Float32), gold, scale, ComputeType.Float32);
 
+    [Fact]
+    public void Of_no_labels_it_is_nothing_and_has_no_gradient()
+    {
+        using var scope = NewDisposeScope();
+        var h = randn(3, 4, requires_grad: true);
+        var w = randn(5, 4, requires_grad: true);
+        var loss = LinearCrossEntropy.Apply(h.narrow(0, 0, 0), w, empty(0, dtype: ScalarType.Int64), 1, ComputeType.Float32);
+        loss.backward();
+        Assert.Equal(0, loss.Number());
+        Assert.Equal(0, h.grad!.abs().sum().Number());
+    }
+
     [Theory, InlineData("mean", 5), InlineData("sum", 1)]
     public void Loss_and_gradient_equal_PyTorch(string name, int labels)
     {

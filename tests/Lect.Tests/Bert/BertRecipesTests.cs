@@ -202,6 +202,12 @@ public sealed class BertRecipesTests : IDisposable
         var own = RunFolder.SettingsOf<FinetuneConfig>(At("cut"), []);
         Assert.Equal(2, own.Seeds);
         Finetune.RunSeeds(own, At("cut"));
+        Assert.Contains("begun with 4", Assert.Throws<InvalidDataException>(() => Finetune.RunSeeds(own with { Train = own.Train with { Steps = 3 } }, At("cut"))).Message, StringComparison.Ordinal);
+        Assert.Equal(4, RunFolder.SettingsOf<FinetuneConfig>(At("cut"), []).Train.Steps);   // what was refused is not written
+        File.WriteAllText(At("other.txt"), "");
+        Directory.CreateDirectory(At("taken"));
+        File.WriteAllText(At("taken", "vectors.bin"), "");
+        Assert.Contains("another run", Assert.Throws<InvalidDataException>(() => Finetune.RunSeeds(config, At("taken"))).Message, StringComparison.Ordinal);
         foreach (var file in (string[])["seed-1/model.safetensors", "seed-2/model.safetensors", "seeds.json"]) Assert.Equal(File.ReadAllBytes(At("whole", file)), File.ReadAllBytes(At("cut", file)));
     }
 
@@ -239,9 +245,10 @@ public sealed class BertRecipesTests : IDisposable
     [Fact]
     public void Batches_without_anything_to_learn_do_no_harm()
     {
-        // Short rows, one a pass: many have no masked token of their own.
+        // Short rows, one a pass: many have no masked token of their own, and one is chosen for them.
         var config = Pretraining(12);
-        PretrainBert.Run(config with { Train = config.Train with { Block = 8, LongShare = 0, BatchSize = 1, Steps = 40, EvalEvery = 0 } }, At("short"));
+        PretrainBert.Run(config with { Train = config.Train with { Block = 8, LongShare = 0, BatchSize = 1, Steps = 40, EvalEvery = 0, LogEvery = 1 } }, At("short"));
+        Assert.All(RunFolder.ReadMetrics(At("short")).Where(m => m["loss"] is not null), m => Assert.InRange((double)m["loss"]!, 1e-3, 20));
         var empty = Write("empty.jsonl", [.. Enumerable.Repeat("""{"words":[],"tags":[]}""", 12), .. Enumerable.Repeat("""{"words":["red","cat"],"tags":["O","B-X"]}""", 4)]);
         var tags = Config("tag", new() { Path = empty, Validation = 0 }, steps: 8);
         Finetune.Run(tags with { Train = tags.Train with { BatchSize = 2, LogEvery = 1 } }, At("tags"));

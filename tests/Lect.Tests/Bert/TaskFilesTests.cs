@@ -26,6 +26,7 @@ public sealed class TaskFilesTests : IDisposable
         var question = Assert.Single(Question.All(Write("a.json", Squad("😀 𠀀 says zhé.", "zhé", 9))));
         Assert.True(question.IsWhole);
         Assert.Equal(("zhé", 11), question.Answers[0]);
+        Assert.Equal(("zhé", 11), Assert.Single(Question.All(Write("units.json", Squad("😀 𠀀 says zhé.", "zhé", 11)))).Answers[0]);   // who wrote it counted units
         Assert.False(Assert.Single(Question.All(Write("b.json", Squad("short", "zhé", 900)))).IsWhole);
     }
 
@@ -43,6 +44,8 @@ public sealed class TaskFilesTests : IDisposable
         Assert.Equal([("Ada", 6)], csv[2].Answers);
         Assert.Equal(["1", "2", "3"], csv.Select(q => q.Id));
         Assert.Empty(Read("null.jsonl", """{"context":"Ada.","question":"Why?","answer":null}""")[0].Answers);
+        Assert.Equal([0, 1], Read("some.jsonl", """{"context":"Ada.","question":"Why?"}""", """{"context":"Ada.","question":"Who?","answer":"Ada"}""").Select(q => q.Answers.Count));
+        Assert.Equal([("Ada", 0)], Question.All(Write("named.jsonl", """{"context":"Ada.","question":"Who?","replies":{"text":["Ada"],"answer_start":[0]}}"""), null, n => n == "answer" ? "replies" : n).Single().Answers);
     }
 
     [Fact]
@@ -54,7 +57,7 @@ public sealed class TaskFilesTests : IDisposable
             Assert.Contains(expected, message, StringComparison.Ordinal);
             Assert.Contains(name, message, StringComparison.Ordinal);
         }
-        Refused("'answer'", "none.jsonl", """{"context":"Ada.","question":"Who?","reply":"Ada"}""");
+        Refused("data.columns.answer", "none.jsonl", """{"context":"Ada.","question":"Who?","reply":"Ada"}""");
         Refused("answer_start", "start.csv", "question,context,answer,answer_start", "Who?,It is Ada.,Ada,six");
         Refused("paragraphs", "p.json", """{"data":[{"title":"t"}]}""");
         Refused("\"text\"", "t.json", """{"data":[{"paragraphs":[{"context":"c","qas":[{"id":"1","question":"q","answers":[{"answer_start":0}]}]}]}]}""");
@@ -70,7 +73,7 @@ public sealed class TaskFilesTests : IDisposable
         {
             var question = new Question("q", "Who?", context + " ", [(answer, context.IndexOf(answer.Trim(), StringComparison.Ordinal) - (answer[0] == ' ' ? 1 : 0))]);
             Assert.True(question.IsWhole);
-            var (first, last) = AnswerWindow.Of(tokenizer, question.Text, question.Context, 48, 8)[0].Find(question.Place.Start, question.Place.End);
+            var (first, last) = question.In(AnswerWindow.Of(tokenizer, question.Text, question.Context, 48, 8)[0]);
             Assert.InRange(first, 1, last);
         }
     }
@@ -78,10 +81,15 @@ public sealed class TaskFilesTests : IDisposable
     [Fact]
     public void Words_may_hold_blanks_where_tabs_stand_between_columns_and_come_back_from_what_is_written()
     {
-        var read = TaggedSentence.Read(Write("t.conll", "New York\tB-LOC", " \tO", "\tO", "1 000\tB-first name", "", "EU NNP B-ORG", "x O")).ToList();
+        var read = TaggedSentence.Read(Write("t.conll", "New York\tB-LOC", " \tO", "\tO", "1 000\tB-first name", "", "EU\tB-ORG")).ToList();
         Assert.Equal(["New York", "", "", "1 000"], read[0].Words);
         Assert.Equal(["B-LOC", "O", "O", "B-first name"], read[0].Tags);
-        Assert.Equal(["EU", "x"], read[1].Words);
+        Assert.Equal(["EU"], read[1].Words);
+        foreach (var mixed in new[] { new[] { "EU NNP B-ORG", "x\tO" }, ["EU NNP I-NP\tB-ORG", "x NN I-NP\tO"] })   // columns between blanks, tabs here and there
+        {
+            var sentence = Assert.Single(TaggedSentence.Read(Write("mixed.conll", mixed)));
+            Assert.Equal(["EU", "x", "B-ORG", "O"], sentence.Words.Concat(sentence.Tags));
+        }
         var again = TaggedSentence.Read(Write("u.conll", [.. TaggedSentence.Lines(read)])).ToList();
         Assert.Equal(read.SelectMany(s => s.Words), again.SelectMany(s => s.Words));
         Assert.Equal(read.SelectMany(s => s.Tags), again.SelectMany(s => s.Tags));
