@@ -47,15 +47,14 @@ public static class ModelFolder
     /// <exception cref="InvalidDataException">It is not there, or no JSON object.</exception>
     public static JsonObject ReadConfig(string folder) => ModelConfig.ReadFile(Path.Combine(folder, "config.json"));
 
-    /// <summary>The most positions of a folder's encoder or GPT-1, by its configuration alone.</summary>
-    /// <exception cref="InvalidDataException">It is neither.</exception>
-    internal static long PositionsOf(string folder)
+    /// <summary>The most positions of a folder's encoder, or of its GPT-1, by its configuration alone.</summary>
+    /// <exception cref="InvalidDataException">It is another model.</exception>
+    internal static long PositionsOf(string folder, bool isGpt1)
     {
         TorchNative.Load();
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        if (TypeOf(config) == "openai-gpt") return ModelConfig.Bind<Gpt1Config>(config, path).NPositions;
-        if (!Encoders.Contains(TypeOf(config))) throw Misfit(config, path, $"an encoder ({string.Join(", ", Encoders)}), or GPT-1");
+        if (isGpt1) return ModelConfig.Bind<Gpt1Config>(OnlyGpt1(config, path), path).NPositions;
         using var model = CreateEncoder(config, EncoderHead.Model, META, path);
         return model.ContextLength;
     }
@@ -232,7 +231,7 @@ public static class ModelFolder
         TorchNative.Load();
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        if (TypeOf(config) != "openai-gpt") throw new InvalidDataException($"{path}: found model_type '{TypeOf(config)}'. Expected a GPT-1 (openai-gpt).");
+        _ = OnlyGpt1(config, path);
         if (dropout is not null) { SetDropout(config, dropout.Value); config["summary_first_dropout"] = dropout; }
         var before = (JsonObject)config.DeepClone();
         change?.Invoke(config);
@@ -243,6 +242,8 @@ public static class ModelFolder
             return fromNothing ? Keys(model) : FillUnderHead(model, Gpt1.DepthOf, Weights.Open(folder), folder, labelsMayDiffer: true, rows);
         });
     }
+
+    private static JsonObject OnlyGpt1(JsonObject config, string path) => TypeOf(config) == "openai-gpt" ? config : throw new InvalidDataException($"{path}: found model_type '{TypeOf(config)}'. Expected a GPT-1 (openai-gpt).");
 
     /// <summary>Opens a decoder's folder to score whole texts with one number: as it is where it does already, else with a new head in place of the language model's.</summary>
     /// <param name="folder">In Hugging Face's layout.</param>

@@ -140,7 +140,7 @@ public static class Finetune
         using var run = RunFolder.OpenOrBegin(folder, config);
         set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
 
-        var positions = ModelFolder.PositionsOf(config.ModelPath);
+        var positions = ModelFolder.PositionsOf(config.ModelPath, config.Recipe == "gpt1");
         config = config with { Train = config.Train with { MaxLength = config.Train.Longest(config.Recipe!, positions) } };
         if (config.Train.MaxLength > positions) throw new InvalidDataException($"Found train.max_length = {config.Train.MaxLength}. Expected at most {positions}, the model's positions.");
         var tokenizer = Tokenizer.Load(config.Tokenizer.Path ?? config.ModelPath);
