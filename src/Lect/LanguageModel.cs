@@ -252,7 +252,7 @@ public sealed class LanguageModel : IDisposable
         public string? Text() => decode is null ? null : (IsStopped ? text : text.Append(stop.Add(decode.Flush())).Append(stop.Flush())).ToString();
     }
 
-    private Generated Finish(int[] prompt, int[] ids, double[] logProbs, GenerationOptions options, bool stopped, string? text) => new(ids, text ?? (Behind(prompt, options) is { } decode ? string.Concat(ids.Select(decode.Add)) + decode.Flush() : ""),
+    private Generated Finish(int[] prompt, int[] ids, double[] logProbs, GenerationOptions options, bool stopped, string? text) => new(ids, text ?? Behind(prompt, options)?.Rest(ids) ?? "",
         stopped || (ids.Length > 0 && options.Decoding.IsEnd(ids[^1])) ? "stop" : "length", logProbs);
 
     internal int[] Fit(int[] prompt, GenerationOptions options)

@@ -54,7 +54,11 @@ public static class ModelFolder
         TorchNative.Load();
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        if (isGpt1) return ModelConfig.Bind<Gpt1Config>(OnlyGpt1(config, path), path).NPositions;
+        if (isGpt1)
+        {
+            RequireGpt1(config, path);
+            return ModelConfig.Bind<Gpt1Config>(config, path).NPositions;
+        }
         using var model = CreateEncoder(config, EncoderHead.Model, META, path);
         return model.ContextLength;
     }
@@ -187,7 +191,8 @@ public static class ModelFolder
     {
         var own = ModelConfig.LabelsOf(config).ToList();
         if (HeadOf(config) != head || labels.Count != own.Count) return [];
-        return labels.Count == 1 || own.Index().All(l => l.Item == $"LABEL_{l.Index}") ? null : labels.All(own.Contains) ? [.. labels.Select(l => (long)own.IndexOf(l))] : [];
+        if (labels.Count == 1 || own.Index().All(l => l.Item == $"LABEL_{l.Index}")) return null;
+        return labels.All(own.Contains) ? [.. labels.Select(l => (long)own.IndexOf(l))] : [];
     }
 
     private static List<string> Keys(nn.Module model) => [.. model.named_parameters().Select(p => p.name)];
@@ -231,7 +236,7 @@ public static class ModelFolder
         TorchNative.Load();
         var path = Path.Combine(folder, "config.json");
         var config = ModelConfig.ReadFile(path);
-        _ = OnlyGpt1(config, path);
+        RequireGpt1(config, path);
         if (dropout is not null) { SetDropout(config, dropout.Value); config["summary_first_dropout"] = dropout; }
         var before = (JsonObject)config.DeepClone();
         change?.Invoke(config);
@@ -243,7 +248,10 @@ public static class ModelFolder
         });
     }
 
-    private static JsonObject OnlyGpt1(JsonObject config, string path) => TypeOf(config) == "openai-gpt" ? config : throw new InvalidDataException($"{path}: found model_type '{TypeOf(config)}'. Expected a GPT-1 (openai-gpt).");
+    private static void RequireGpt1(JsonObject config, string path)
+    {
+        if (TypeOf(config) != "openai-gpt") throw new InvalidDataException($"{path}: found model_type '{TypeOf(config)}'. Expected a GPT-1 (openai-gpt).");
+    }
 
     /// <summary>Opens a decoder's folder to score whole texts with one number: as it is where it does already, else with a new head in place of the language model's.</summary>
     /// <param name="folder">In Hugging Face's layout.</param>

@@ -17,11 +17,20 @@ public sealed class DecodeStream(Tokenizer tokenizer, bool skipSpecialTokens = f
     public DecodeStream(Tokenizer tokenizer, IReadOnlyList<int> before, bool skipSpecialTokens = false) : this(tokenizer, skipSpecialTokens)
     {
         ids.AddRange(before.Skip(before.Count - TokensBefore));
-        while (ids.Count > 0 && tokenizer.Decode(ids, skipSpecialTokens).StartsWith('\uFFFD')) ids.RemoveAt(0);   // the rest of a character
-        (shown, context) = (tokenizer.Decode(ids, skipSpecialTokens), ids.Count);
-        if (!shown.EndsWith('\uFFFD')) return;
-        ids.Clear();   // a prompt that ends within a character
-        (shown, context) = ("", 0);
+        while ((shown = tokenizer.Decode(ids, skipSpecialTokens)).StartsWith('\uFFFD')) ids.RemoveAt(0);   // the rest of a character
+        if (shown.EndsWith('\uFFFD'))   // a prompt that ends within a character
+        {
+            ids.Clear();
+            shown = "";
+        }
+        context = ids.Count;
+    }
+
+    /// <summary>Takes all ids that are left and ends: their text at once.</summary>
+    public string Rest(IEnumerable<int> last)
+    {
+        ids.AddRange(last);
+        return Flush();
     }
 
     /// <summary>Takes the next id; gives the text that it completes, or null while a character is incomplete.</summary>

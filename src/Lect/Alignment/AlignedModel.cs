@@ -33,8 +33,7 @@ internal sealed class AlignedModel : IDisposable
     public static AlignedModel Open(AlignConfig config, bool isScorer, Action<string>? note)
     {
         var (folder, device) = (config.Model.Path!, Devices.Choose(config.Train.Device));
-        var type = (string?)ModelFolder.ReadConfig(folder)["model_type"];
-        if (ModelFolder.IsEncoder(folder)) throw new InvalidDataException($"Found an encoder ({type}) in {folder}. Expected a decoder: an encoder can only be a reward model (lect align reward).");
+        if ((string?)ModelFolder.ReadConfig(folder)["model_type"] is { } type && ModelFolder.Encoders.Contains(type)) throw new InvalidDataException($"Found an encoder ({type}) in {folder}. Expected a decoder: an encoder can only be a reward model (lect align reward).");
         var tokenizer = Tokenizer.Load(folder);
         var (encoder, end) = EncoderOf(folder, tokenizer, config.Model.Template, config.Model.Now);
         CausalLanguageModel model;
@@ -46,7 +45,7 @@ internal sealed class AlignedModel : IDisposable
         else model = ModelFolder.Load(folder, device, config.Train.Dropout);
         try
         {
-            if (tokenizer.VocabularySize > model.VocabularySize) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {model.VocabularySize} embeddings ({folder}). Expected the model's own tokenizer.");
+            TokenizerConfig.RequireFit(tokenizer, model.VocabularySize, folder);
             return new(folder, model, tokenizer, encoder, end, config.Lora is { } section ? Lora.Attach(model, section.Config(folder, isScorer), config.Seed) : null);
         }
         catch { model.Dispose(); throw; }

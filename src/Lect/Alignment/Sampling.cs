@@ -170,9 +170,9 @@ internal sealed class Sampling : IDisposable
             return asked;
         }
         if (config.Model.Reward is { Length: > 0 } folders) return MeanOf(folders, note);
-        if (config.Data.Path is null) note?.Invoke("no model.reward and no rollout.program: the reward is the share of the documentation's facts that an answer names (the SDK's prompts know them)");
-        if (config.Data.Path is null) return answers => [.. answers.Select(Rewards.NamesFacts)];
-        throw new InvalidDataException("Found neither model.reward nor rollout.program. Expected reward models (--set model.reward=runs/reward), or a program that gives each answer a number.");
+        if (config.Data.Path is not null) throw new InvalidDataException("Found neither model.reward nor rollout.program. Expected reward models (--set model.reward=runs/reward), or a program that gives each answer a number.");
+        note?.Invoke("no model.reward and no rollout.program: the reward is the share of the documentation's facts that an answer names (the SDK's prompts know them)");
+        return answers => [.. answers.Select(Rewards.NamesFacts)];
     }
 
     private RewardFunction MeanOf(string[] folders, Action<string>? note)

@@ -36,6 +36,9 @@ public abstract class EncoderTool : IDisposable
         return make(new EncoderBatch(rows, Model.PadId).Hidden(Model));
     }
 
+    // Whether a token is of the text: special ones are not, but for the one that stands for an unknown word.
+    private protected bool IsOfText(int id) => Tokenizer?.IsSpecial(id) != true || id == Tokenizer.Unknown;
+
     internal static double[] Numbers(Tensor values)
     {
         using var scope = NewDisposeScope();
@@ -107,7 +110,7 @@ public sealed class MaskedLanguageModel : EncoderTool
     public Scored Score(EncoderRow row, int? maskId = null)
     {
         var mask = Mask(maskId);
-        var places = row.Ids.Index().Where(t => Tokenizer?.IsSpecial(t.Item) != true || t.Item == Tokenizer.Unknown).Select(t => t.Index).ToList();
+        var places = row.Ids.Index().Where(t => IsOfText(t.Item)).Select(t => t.Index).ToList();
         var logprobs = new double?[row.Ids.Length];
         foreach (var chunk in places.Chunk(ScoredRows))
         {
@@ -197,8 +200,8 @@ public sealed class AnswerModel : EncoderTool
     /// <summary>The best stretch of a row's tokens, of those of the second text where it says which they are: places of tokens instead of text.</summary>
     public Answer Answer(EncoderRow row)
     {
-        var isContext = row.Ids.Select((id, t) => (row.Types?.Contains(1) != true || row.Types[t] == 1) && (Tokenizer?.IsSpecial(id) != true || id == Tokenizer.Unknown)).ToArray();
-        var window = new AnswerWindow(row, [.. isContext.Select((c, t) => c ? ((int, int)?)(t, t + 1) : null)]);
+        var isPair = row.Types?.Contains(1) == true;
+        var window = new AnswerWindow(row, [.. row.Ids.Select((id, t) => IsOfText(id) && (!isPair || row.Types![t] == 1) ? ((int, int)?)(t, t + 1) : null)]);
         var best = BestAnswers.Of(new string(' ', row.Ids.Length), [window], [Ends([row])[0]])[0];
         return best with { Text = Tokenizer?.Decode(row.Ids[best.Start..best.End], skipSpecialTokens: true) ?? "" };
     }

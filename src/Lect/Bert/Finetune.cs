@@ -148,7 +148,7 @@ public static class Finetune
         note?.Invoke($"reading {config.Data.Describe}");
         var task = Task(config, tokenizer, note);
         using FinetuneNetwork network = config.Recipe == "gpt1" ? new Gpt1Network(config, task, tokenizer) : new EncoderNetwork(config, task);
-        if (tokenizer.VocabularySize > network.VocabularySize) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {network.VocabularySize} embeddings ({config.ModelPath}). Expected the model's own tokenizer, or a smaller one.");
+        TokenizerConfig.RequireFit(tokenizer, network.VocabularySize, config.ModelPath);
         Freeze(network, config.Train.Freeze);
         // In transformers' order: it matters. With the batches of a pool shuffled, a small BERT on MRPC fits and overfits faster (docs/log.md).
         var pool = config.Train.BatchSize * Math.Clamp(task.Train.Count / (4 * config.Train.BatchSize), 1, 50);

@@ -190,7 +190,7 @@ public static class PretrainBert
             var type = (string?)ModelConfig.ReadFile(Path.Combine(path, "config.json"))["model_type"];
             var (loaded, made) = ModelFolder.LoadEncoder(path, config.Train.NextSentence ?? type == "bert" ? EncoderHead.ForPreTraining : EncoderHead.ForMaskedLM, config.Seed, device: device, dropout: config.Train.Dropout);
             if (made.Count > 0) note?.Invoke($"new weights: {string.Join(", ", made)}");
-            if (tokenizer.VocabularySize > loaded.VocabularySize) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {loaded.VocabularySize} embeddings ({path}). Expected the model's own tokenizer, or a smaller one.");
+            TokenizerConfig.RequireFit(tokenizer, loaded.VocabularySize, path);
             return loaded;
         }
         var json = JsonSerializer.SerializeToNode(config.Model)!.AsObject();

@@ -76,6 +76,9 @@ public sealed record TaskDataConfig
 
     internal IEnumerable<JsonObject> Rows(string path) => Lect.Text.Rows.Read(path, Format);
 
+    /// <summary>A column's list as texts; numbers as they stand.</summary>
+    internal static IReadOnlyList<string> Texts(JsonArray list, string column, string path) => [.. list.Select(v => v is JsonValue ? v.ToString() : throw new InvalidDataException($"{path}: found {v?.ToJsonString() ?? "null"} in '{column}'. Expected texts."))];
+
     /// <summary>A column's value as text; numbers as they stand.</summary>
     internal static string Text(JsonObject row, string column, string path) => row[column] is JsonValue value ? value.GetValueKind() == JsonValueKind.String ? (string)value! : value.ToJsonString()
         : throw new InvalidDataException($"{path}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and no text in '{column}'. Expected one: data.columns says which of them it is (--set data.columns.text=NAME, and so for the others).");
@@ -198,8 +201,7 @@ public sealed record Question(string Id, string Text, string Context, IReadOnlyL
         if (!int.TryParse(start.ToString(), NumberStyles.Integer, CultureInfo.InvariantCulture, out var given) || given < 0) throw new InvalidDataException($"{file}: found the answer_start {Short(start)}. Expected a whole number, the characters before the answer.");
         var (units, points) = (0, given);
         for (; points > 0 && units < context.Length; points--) units += char.IsSurrogatePair(context, units) ? 2 : 1;
-        bool StandsAt(int at) => string.CompareOrdinal(context, at, text, 0, text.Length) == 0;
-        return (text, points == 0 && StandsAt(units) ? units : given < context.Length && StandsAt(given) ? given : -1);
+        return (text, points == 0 && StandsAt(context, text, units) ? units : StandsAt(context, text, given) ? given : -1);
     }
 
     private static JsonArray? Squad(string path)
@@ -213,7 +215,9 @@ public sealed record Question(string Id, string Text, string Context, IReadOnlyL
     }
 
     /// <summary>Whether an answer stands where it is said to.</summary>
-    internal bool IsWhole => Answers.All(a => a.Start >= 0 && a.Start + a.Text.Length <= Context.Length && string.CompareOrdinal(Context, a.Start, a.Text, 0, a.Text.Length) == 0);
+    internal bool IsWhole => Answers.All(a => StandsAt(Context, a.Text, a.Start));
+
+    private static bool StandsAt(string context, string text, int at) => at >= 0 && at + text.Length <= context.Length && string.CompareOrdinal(context, at, text, 0, text.Length) == 0;
 
     /// <summary>First and last token of the first answer in a window, as <see cref="AnswerWindow.Find"/>; blanks and loose accents at its edges may belong to no token.</summary>
     internal (int First, int Last) In(AnswerWindow window)
@@ -239,7 +243,7 @@ public sealed record Choice(string Prompt, IReadOnlyList<string> Choices, int La
     {
         string Name(string ours, params string[] others) => row.ContainsKey(column(ours)) ? column(ours) : others.FirstOrDefault(row.ContainsKey) ?? column(ours);
         var endings = Enumerable.Range(0, 100).Select(i => $"ending{i}").TakeWhile(row.ContainsKey).ToList();
-        IReadOnlyList<string> choices = row[column("choices")] is JsonArray list ? [.. list.Select(c => c is JsonValue ? c.ToString() : throw new InvalidDataException($"{path}: found the choice {c?.ToJsonString() ?? "null"}. Expected texts."))] : [.. endings.Select(e => TaskDataConfig.Text(row, e, path))];
+        IReadOnlyList<string> choices = row[column("choices")] is JsonArray list ? TaskDataConfig.Texts(list, column("choices"), path) : [.. endings.Select(e => TaskDataConfig.Text(row, e, path))];
         if (choices.Count < 2) throw new InvalidDataException($"{path}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and {choices.Count} choices. Expected two or more, as a list in '{column("choices")}' or in ending0, ending1, …");
         var label = int.TryParse(TaskDataConfig.Text(row, Name("label", "answer"), path), NumberStyles.Integer, CultureInfo.InvariantCulture, out var number) ? number : -1;
         if (label < 0 || label >= choices.Count) throw new InvalidDataException($"{path}: found the label '{row[Name("label", "answer")]}' of {choices.Count} choices. Expected 0 to {choices.Count - 1}.");
@@ -284,7 +288,7 @@ public sealed record TaggedSentence(IReadOnlyList<string> Words, IReadOnlyList<s
 
     private static IEnumerable<TaggedSentence> FromRows(string file, string? format, string wordColumn, string tagColumn) => Rows.Read(file, format).Select(row =>
     {
-        List<string> List(string column) => row[column] is JsonArray list ? [.. list.Select(v => v?.ToString() ?? throw new InvalidDataException($"{file}: found null in '{column}'. Expected texts."))] : throw new InvalidDataException($"{file}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and no list in '{column}'. Expected one (data.columns.{(column == wordColumn ? "words" : "tags")}).");
+        IReadOnlyList<string> List(string column) => row[column] is JsonArray list ? TaskDataConfig.Texts(list, column, file) : throw new InvalidDataException($"{file}: found a row with the columns {string.Join(", ", row.Select(c => c.Key))} and no list in '{column}'. Expected one (data.columns.{(column == wordColumn ? "words" : "tags")}).");
         var (words, tags) = (List(wordColumn), List(tagColumn));
         if (tags.Contains("")) throw new InvalidDataException($"{file}: found an empty tag. Expected O, or a letter and a type: B-PER.");
         return words.Count == tags.Count ? new TaggedSentence(words, tags) : throw new InvalidDataException($"{file}: found {words.Count} words and {tags.Count} tags in a row. Expected as many.");

@@ -148,7 +148,7 @@ public static class PretrainGpt
         if (config.Model.GetValueOrDefault("path") is string path)
         {
             var loaded = ModelFolder.Load(path, device, dropout, config.Model.GetValueOrDefault("context") is { } context ? Convert.ToInt64(context, CultureInfo.InvariantCulture) : null);
-            if (tokenizer.VocabularySize > loaded.VocabularySize) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {loaded.VocabularySize} embeddings ({path}). Expected the model's own tokenizer, or a smaller one.");
+            TokenizerConfig.RequireFit(tokenizer, loaded.VocabularySize, path);
             return loaded;
         }
         var model = ModelFolder.Create(Affordable(config.ModelJson(tokenizer.VocabularySize, tokenizer.EndOfText)), device, "model");

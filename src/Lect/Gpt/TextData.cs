@@ -26,6 +26,12 @@ public record TokenizerConfig
     /// <summary>Where the tokenizer is taken from, if not learned: its own path, else the model that is continued where no new one is asked for.</summary>
     internal string? GivenBy(string? modelPath) => Path ?? (Kind is null && Size is null ? modelPath : null);
 
+    /// <summary>Checks that a model has an embedding for each of a tokenizer's tokens.</summary>
+    internal static void RequireFit(Tokenizer tokenizer, long embeddings, string modelPath)
+    {
+        if (tokenizer.VocabularySize > embeddings) throw new InvalidDataException($"Found a tokenizer of {tokenizer.VocabularySize} tokens for a model with {embeddings} embeddings ({modelPath}). Expected the model's own tokenizer, or a smaller one.");
+    }
+
     /// <summary>Learns the vocabulary from texts.</summary>
     public virtual Tokenizer Train(IEnumerable<string> texts) => Train(texts, specialTokens: null, words: 8000, minFrequency: 0);
 

@@ -99,15 +99,16 @@ public static class RunFile
         var at = root;
         foreach (var key in keys[..^1])
         {
-            if (!at.Children.TryGetValue(key, out var next) || next is not YamlMappingNode)
-            {
-                at.Children.Remove(key);
-                at.Children[Mark(new YamlScalarNode(key), set)] = next = Mark(new YamlMappingNode(), set);
-            }
+            if (!at.Children.TryGetValue(key, out var next) || next is not YamlMappingNode) Put(at, key, next = Mark(new YamlMappingNode(), set));
             at = (YamlMappingNode)next;
         }
-        at.Children.Remove(keys[^1]);
-        at.Children[Mark(new YamlScalarNode(keys[^1]), set)] = Value(set[(equals + 1)..], set);
+        Put(at, keys[^1], Value(set[(equals + 1)..], set));
+
+        void Put(YamlMappingNode map, string key, YamlNode value)
+        {
+            map.Children.Remove(key);
+            map.Children[Mark(new YamlScalarNode(key), set)] = value;
+        }
     }
 
     // A value is YAML itself, so that lists and quoted texts can be given.

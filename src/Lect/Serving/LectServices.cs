@@ -10,7 +10,11 @@ public static class LectServices
     /// <param name="services">The program's.</param>
     /// <param name="folder">In Hugging Face's layout.</param>
     /// <param name="adapters">Folders of LoRA adapters.</param>
-    public static IServiceCollection AddLect(this IServiceCollection services, string folder, params string[] adapters) => !Models.ModelFolder.IsEncoder(folder) ? services.AddSingleton<IChatClient>(_ => LectChatClient.Load(folder, adapters: adapters))
-        : adapters.Length > 0 ? throw new ArgumentException($"Found adapters with the encoder of {folder}. Expected them with a decoder.", nameof(adapters))
-        : services.AddSingleton<IEmbeddingGenerator<string, Embedding<float>>>(_ => LectEmbeddingGenerator.Load(folder));
+    /// <exception cref="ArgumentException">Adapters with an encoder.</exception>
+    public static IServiceCollection AddLect(this IServiceCollection services, string folder, params string[] adapters)
+    {
+        if (!Models.ModelFolder.IsEncoder(folder)) return services.AddSingleton<IChatClient>(_ => LectChatClient.Load(folder, adapters: adapters));
+        if (adapters.Length > 0) throw new ArgumentException($"Found adapters with the encoder of {folder}. Expected them with a decoder.", nameof(adapters));
+        return services.AddSingleton<IEmbeddingGenerator<string, Embedding<float>>>(_ => LectEmbeddingGenerator.Load(folder));
+    }
 }
