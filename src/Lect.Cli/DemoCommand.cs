@@ -86,7 +86,7 @@ internal static class DemoCommand
             void Run(string what, string run, string preset, params string[] own)
             {
                 progress.Note(RunFolder.IsAt(run) ? $"Going on with {run} (remove the folder to see it from the beginning)." : what);
-                TrainSeq2Seq.Run(Settings<TrainSeq2SeqConfig>(run, $"configs/seq2seq/{preset}.yaml", [.. own, .. sets]), run, progress.Show, progress.Note, stop.Token);
+                TrainSeq2Seq.Run(Settings<TrainSeq2SeqConfig>(run, $"configs/seq2seq/{preset}.yaml", own, sets), run, progress.Show, progress.Note, stop.Token);
             }
         }
         ShowLengths(reverse);
@@ -153,14 +153,14 @@ internal static class DemoCommand
         using (var progress = new Progress())
         {
             progress.Note(RunFolder.IsAt(pretrained) ? $"Going on with {pretrained} (remove the folder to see it from the beginning)." : "A WordPiece vocabulary, vectors of its pieces, then a BERT are learned from the documentation of the .NET SDK: masked tokens are to be told, and whether a text follows another.");
-            PretrainBert.Run(Settings<PretrainBertConfig>(pretrained, "configs/bert/sdk-small.yaml", sets), pretrained, progress.Show, progress.Note, stop.Token);
+            PretrainBert.Run(Settings<PretrainBertConfig>(pretrained, "configs/bert/sdk-small.yaml", [], sets), pretrained, progress.Show, progress.Note, stop.Token);
             Task("The namespace of a summary, from a few examples: fine-tuning of that BERT.", with);
             Task("The same network from new weights: what was the pre-training worth?", without, "model.from_nothing=true");
 
             void Task(string what, string run, params string[] own)
             {
                 progress.Note(RunFolder.IsAt(run) ? $"Going on with {run}." : what);
-                Finetune.Run(Settings<FinetuneConfig>(run, null, ["recipe=classify", $"model.path={pretrained}", "data.limit=3000", "train.epochs=3", "train.lr=5e-4", "train.max_length=48", .. own, .. OfAllSteps(sets)]), run, progress.Show, progress.Note, stop.Token);
+                Finetune.Run(Settings<FinetuneConfig>(run, null, ["recipe=classify", $"model.path={pretrained}", "data.limit=3000", "train.epochs=3", "train.lr=5e-4", "train.max_length=48", .. own], OfAllSteps(sets)), run, progress.Show, progress.Note, stop.Token);
             }
         }
         var last = RunFolder.ReadMetrics(pretrained).Last(m => m["val_loss"] is not null);
@@ -190,7 +190,8 @@ internal static class DemoCommand
     // Settings are the pre-training's; where and how things are computed holds for the steps behind it too.
     private static IEnumerable<string> OfAllSteps(string[] sets) => sets.Where(s => s.Split('=')[0] is "train.threads" or "train.device" or "train.precision");
 
-    private static T Settings<T>(string run, string? preset, IReadOnlyList<string> sets) where T : IRecipeConfig, new() => RunFolder.IsAt(run) ? RunFolder.SettingsOf<T>(run, []) : RunFile.Load<T>(preset is null ? null : Screen.ConfigFile(preset), sets);
+    // own: the demo's, which a person's may change; in a folder that is there the run's own hold.
+    private static T Settings<T>(string run, string? preset, IEnumerable<string> own, IEnumerable<string> sets) where T : IRecipeConfig, new() => RunFolder.IsAt(run) ? RunFolder.SettingsOf<T>(run, [.. sets]) : RunFile.Load<T>(preset is null ? null : Screen.ConfigFile(preset), [.. own, .. sets]);
 
     private static string Figure(System.Text.Json.Nodes.JsonObject line, string name, string format) => Text((double?)line[name] ?? double.NaN, format);
 
@@ -218,7 +219,7 @@ internal static class DemoCommand
             var isThere = RunFolder.IsAt(folder);
             progress.Note(isThere ? $"Going on with the demo in {folder} (remove the folder to see it from the beginning)."
                 : "A tokenizer and a GPT-2 are learned from the documentation of the .NET SDK on this machine: English that people wrote, about 110,000 texts.");
-            var config = isThere ? RunFolder.SettingsOf<PretrainGptConfig>(folder, sets) : RunFile.Load<PretrainGptConfig>(Screen.ConfigFile("configs/gpt/sdk-small.yaml"), sets);
+            var config = Settings<PretrainGptConfig>(folder, "configs/gpt/sdk-small.yaml", [], sets);
             PretrainGpt.Run(config, folder, progress.Show, progress.Note, stop.Token);
             progress.Note("counting n-grams for comparison");
             data = config.Data.Path is { } path && TokenFolder.IsAt(path) ? path : Path.Combine(folder, "data");
@@ -277,7 +278,7 @@ internal static class DemoCommand
         using (var progress = new Progress())
         {
             progress.Note(RunFolder.IsAt(At("base")) ? $"Going on with the demo in {folder} (remove the folder to see it from the beginning)." : "Step 1, pre-training: a small Llama learns the documentation of the .NET SDK.");
-            PretrainGpt.Run(Settings<PretrainGptConfig>(At("base"), "configs/alignment/sdk-base.yaml", ["train.steps=900", .. sets]), At("base"), progress.Show, progress.Note, stop.Token);
+            PretrainGpt.Run(Settings<PretrainGptConfig>(At("base"), "configs/alignment/sdk-base.yaml", ["train.steps=900"], sets), At("base"), progress.Show, progress.Note, stop.Token);
             Step("Step 2, instruction tuning: questions about the libraries, and what the documentation answers.", "sft", "sdk-sft", "base", "train.steps=300");
             Step("Step 3a, the reward model: true answers against corrupted ones.", "reward", "sdk-reward", "sft", "train.steps=200", "train.eval_examples=256");
             Step("A second reward model from other comparisons, to judge at the end what neither step saw.", "judge", "sdk-reward", "sft", "train.steps=200", "train.eval_examples=256", "data.skip=20000", "seed=7");
@@ -287,7 +288,7 @@ internal static class DemoCommand
             void Step(string what, string name, string preset, string from, params string[] own)
             {
                 progress.Note(RunFolder.IsAt(At(name)) ? $"Going on with {At(name)}." : what);
-                Alignment.Run(Settings<AlignConfig>(At(name), $"configs/alignment/{preset}.yaml", [$"model.path={At(from)}", .. own, .. OfAllSteps(sets)]), At(name), progress.Show, progress.Note, stop.Token);
+                Alignment.Run(Settings<AlignConfig>(At(name), $"configs/alignment/{preset}.yaml", [$"model.path={At(from)}", .. own], OfAllSteps(sets)), At(name), progress.Show, progress.Note, stop.Token);
             }
         }
         ShowRewards(At("reward"));

@@ -3,20 +3,9 @@ using Lect.Testing;
 namespace Lect.EndToEnd.Tests;
 
 /// <summary>What a newcomer gets wrong first: exit code 2, a message that says what was found and what to do, no stack trace.</summary>
-public sealed class BadInputTests : IDisposable
+public sealed class BadInputTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     private static string Gpt2 => Fixtures.Path_("hf", "gpt2");
-
-    private string Write(string name, string text)
-    {
-        var path = Path.Combine(folder, name);
-        File.WriteAllText(path, text);
-        return path;
-    }
 
     private static void Refused(Tool.Answer answer, params string[] says)
     {
@@ -28,10 +17,10 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void Training_names_key_line_and_folder()
     {
-        var output = Path.Combine(folder, "out");
+        var output = At("out");
         Refused(Tool.Run("train", "gpt", "-c", Write("a.yaml", "train:\n  steps: 5\n  blok: 8\n"), "--out", output), "line 3", "train.blok", "block");
         Refused(Tool.Run("train", "gpt", "-c", "nowhere.yaml", "--out", output), "nowhere.yaml");
-        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", $"data.path={folder}/nothing.txt", "--out", output), "nothing.txt");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", $"data.path={Folder}/nothing.txt", "--out", output), "nothing.txt");
         Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", $"data.path={Write("short.txt", "short")}", "tokenizer.kind=char", "--out", output + "2"), "train.block");
         Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", $"data.path={Write("small.txt", "a small text\n")}", "tokenizer.size=5000", "--out", output + "3"), "--size");
         Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "--out", Gpt2), "Expected a new or empty folder");
@@ -42,25 +31,25 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void Models_name_file_key_and_fault()
     {
-        Refused(Tool.Run("generate", "--model", folder, "x"), "config.json");
+        Refused(Tool.Run("generate", "--model", Folder, "x"), "config.json");
         Refused(Tool.Ask("{\"ids\":[5,120]}\n", "generate", "--model", Gpt2, "--json"), "line 1", "120", "0 to 119");
         Refused(Tool.Ask($"{{\"ids\":[{string.Join(',', Enumerable.Repeat(5, 60))}]}}\n", "generate", "--model", Gpt2, "--json"), "60 tokens", "40", "--truncate");
         Refused(Tool.Ask("{\"ids\":[5]}\nnonsense\n", "score", "--model", Gpt2, "--json"), "line 2");
         Refused(Tool.Ask("{\"prompt\":\"hello\"}\n", "generate", "--model", Gpt2, "--json"), "no tokenizer");
         Refused(Tool.Run("classify", "--model", Gpt2, "x"), "GPT2LMHeadModel");
-        Directory.CreateDirectory(Path.Combine(folder, "cut"));
-        File.Copy(Path.Combine(Gpt2, "config.json"), Path.Combine(folder, "cut", "config.json"));
-        File.WriteAllBytes(Path.Combine(folder, "cut", "model.safetensors"), File.ReadAllBytes(Path.Combine(Gpt2, "model.safetensors"))[..5000]);
-        Refused(Tool.Run("generate", "--model", Path.Combine(folder, "cut"), "x"), "model.safetensors");
-        Refused(Tool.Run("inspect", Path.Combine(folder, "nothing")), "nothing");
+        Directory.CreateDirectory(At("cut"));
+        File.Copy(Path.Combine(Gpt2, "config.json"), At("cut", "config.json"));
+        File.WriteAllBytes(At("cut", "model.safetensors"), File.ReadAllBytes(Path.Combine(Gpt2, "model.safetensors"))[..5000]);
+        Refused(Tool.Run("generate", "--model", At("cut"), "x"), "model.safetensors");
+        Refused(Tool.Run("inspect", At("nothing")), "nothing");
         Refused(Tool.Run("inspect", "--compare", Gpt2), "two with --compare");
-        Refused(Tool.Run("convert", Path.Combine(folder, "nothing.bin"), "--out", Path.Combine(folder, "x")), "nothing.bin");
+        Refused(Tool.Run("convert", At("nothing.bin"), "--out", At("x")), "nothing.bin");
         Refused(Tool.Run("generate", "--model", Gpt2, "--context", "80", "x"), "learned positions");
         Refused(Tool.Run("evaluate", "few-shot", "--model", Gpt2, "--shots", "some"), "--shots");
-        Refused(Tool.Run("finetune", "gpt1", "--task", "tag", "--set", "model.path=x", "--out", Path.Combine(folder, "x")), "classify, entail, similarity, choice");
-        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=llama", "model.hidden_size=big", "--out", Path.Combine(folder, "x")), "hidden_size");
-        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=gpt5", "--out", Path.Combine(folder, "x")), "gpt5", "qwen3");
-        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=llama", "model.n_embd=8", "--out", Path.Combine(folder, "x")), "model.n_embd", "hidden_size");
+        Refused(Tool.Run("finetune", "gpt1", "--task", "tag", "--set", "model.path=x", "--out", At("x")), "classify, entail, similarity, choice");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=llama", "model.hidden_size=big", "--out", At("x")), "hidden_size");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=gpt5", "--out", At("x")), "gpt5", "qwen3");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", "model.architecture=llama", "model.n_embd=8", "--out", At("x")), "model.n_embd", "hidden_size");
     }
 
     [Fact]
@@ -72,15 +61,15 @@ public sealed class BadInputTests : IDisposable
         Refused(Tool.Run("analogy", "--vectors", vectors, "the of"), "2 words", "three");
         Refused(Tool.Ask("{\"a\":\"the\",\"b\":\"of\"}\n", "analogy", "--vectors", vectors, "--json"), "line 1", "\"c\"");
         Refused(Tool.Run("nearest", "--vectors", vectors, "--top-k", "0", "the"), "at least 1");
-        Refused(Tool.Run("nearest", "--vectors", folder, "the"), "vectors.bin");
+        Refused(Tool.Run("nearest", "--vectors", Folder, "the"), "vectors.bin");
         Refused(Tool.Run("embed", "--vectors", vectors, "qqqq zzzz"), "no word with a vector");
-        Refused(Tool.Run("map", "--vectors", vectors, "--only", "the", "of", "--out", Path.Combine(folder, "map.html")), "2 words");
+        Refused(Tool.Run("map", "--vectors", vectors, "--only", "the", "of", "--out", At("map.html")), "2 words");
         Refused(Tool.Run("evaluate", "analogies", "--vectors", vectors, "--questions", Write("q.txt", ": a\nthe of\n")), "q.txt, line 2");
         Refused(Tool.Run("evaluate", "similarity", "--vectors", vectors, "--pairs", Write("p.txt", "the of much\n")), "p.txt, line 1");
-        File.WriteAllBytes(Path.Combine(folder, "cut.bin"), File.ReadAllBytes(vectors)[..9000]);
-        Refused(Tool.Run("nearest", "--vectors", Path.Combine(folder, "cut.bin"), "the"), "cut.bin", "cut short");
-        Refused(Tool.Run("train", "word2vec", "--set", "word2vec.size=0", "--out", Path.Combine(folder, "out")), "word2vec.size = 0");
-        Refused(Tool.Run("train", "word2vec", "-c", Write("w.yaml", "word2vec:\n  dimension: 5\n"), "--out", Path.Combine(folder, "out")), "line 2", "word2vec.dimension");
+        File.WriteAllBytes(At("cut.bin"), File.ReadAllBytes(vectors)[..9000]);
+        Refused(Tool.Run("nearest", "--vectors", At("cut.bin"), "the"), "cut.bin", "cut short");
+        Refused(Tool.Run("train", "word2vec", "--set", "word2vec.size=0", "--out", At("out")), "word2vec.size = 0");
+        Refused(Tool.Run("train", "word2vec", "-c", Write("w.yaml", "word2vec:\n  dimension: 5\n"), "--out", At("out")), "line 2", "word2vec.dimension");
     }
 
     [Fact]
@@ -98,9 +87,9 @@ public sealed class BadInputTests : IDisposable
         Refused(Tool.Ask("{\"choice_ids\":[[5,6]]}\n", "choose", "--model", Bert("multiple-choice"), "--json"), "1 choices");
         Refused(Tool.Ask("{\"text\":\"a\"}\n", "classify", "--model", Bert("regression"), "--json"), "no tokenizer");
         Refused(Tool.Run("embed", "x"), "--vectors", "--model");
-        Refused(Tool.Run("finetune", "tag", "--set", "train.steps=1", "--out", Path.Combine(folder, "o1")), "model.path");
-        Refused(Tool.Run("finetune", "tag", "--set", "model.pat=x", "--out", Path.Combine(folder, "o2")), "model.pat", "from_nothing");
-        Refused(Tool.Run("train", "bert", "--set", "train.steps=1", "train.mask=2", "--out", Path.Combine(folder, "o3")), "train.mask = 2");
+        Refused(Tool.Run("finetune", "tag", "--set", "train.steps=1", "--out", At("o1")), "model.path");
+        Refused(Tool.Run("finetune", "tag", "--set", "model.pat=x", "--out", At("o2")), "model.pat", "from_nothing");
+        Refused(Tool.Run("train", "bert", "--set", "train.steps=1", "train.mask=2", "--out", At("o3")), "train.mask = 2");
         Refused(Tool.Run("evaluate", "glue", "--task", "cola", "--gold", Write("g.txt", "1\n0\n"), "--predicted", Write("h.txt", "1\n")), "2 lines", "1 in");
         Refused(Tool.Run("evaluate", "ner", "--gold", Write("g.conll", "a O\nb O\n"), "--predicted", Write("h.conll", "a O\n")), "2 true and 1 predicted");
         var one = Write("one.json", """{"data":[{"paragraphs":[{"context":"Ada.","qas":[{"id":"a","question":"Who?","answers":[{"text":"Ada","answer_start":0}]},{"id":"b","question":"Why?","answers":[]}]}]}]}""");

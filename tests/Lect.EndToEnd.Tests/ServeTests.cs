@@ -6,15 +6,11 @@ using Lect.Testing;
 namespace Lect.EndToEnd.Tests;
 
 /// <summary>The studio as a program: what was voted survives kill -9, and it ends in good order.</summary>
-public sealed class ServeTests : IDisposable
+public sealed class ServeTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     private async Task<(System.Diagnostics.Process Process, HttpClient Http)> Serve()
     {
-        var process = Tool.Start("serve", "--model", Fixtures.Path_("hf", "gpt2"), "--port", "0", "--db", Path.Combine(folder, "votes.db"), "--device", "cpu");
+        var process = Tool.Start("serve", "--model", Fixtures.Path_("hf", "gpt2"), "--port", "0", "--db", At("votes.db"), "--device", "cpu");
         while (await process.StandardError.ReadLineAsync() is { } line)
             if (Regex.Match(line, "http://[0-9.:]+", RegexOptions.None, TimeSpan.FromSeconds(1)) is { Success: true } found) return (process, new() { BaseAddress = new(found.Value + "/") });
         throw new InvalidOperationException("lect serve ended before it was up.");
@@ -42,13 +38,13 @@ public sealed class ServeTests : IDisposable
     [Fact]
     public void What_cannot_be_served_ends_with_2()
     {
-        var open = Tool.Run("serve", "--model", Fixtures.Path_("hf", "gpt2"), "--host", "0.0.0.0", "--db", Path.Combine(folder, "x.db"));
+        var open = Tool.Run("serve", "--model", Fixtures.Path_("hf", "gpt2"), "--host", "0.0.0.0", "--db", At("x.db"));
         Assert.Equal(2, open.Code);
         Assert.Contains("--api-key", open.Error, StringComparison.Ordinal);
-        var none = Tool.Run("serve", "--model", "no-such-folder", "--db", Path.Combine(folder, "x.db"));
+        var none = Tool.Run("serve", "--model", "no-such-folder", "--db", At("x.db"));
         Assert.Equal(2, none.Code);
         Assert.Contains("no-such-folder", none.Error, StringComparison.Ordinal);
-        var few = Tool.Run("improve", "--model", Fixtures.Path_("hf", "gpt2"), "--db", Path.Combine(folder, "y.db"), "--out", Path.Combine(folder, "out"));
+        var few = Tool.Run("improve", "--model", Fixtures.Path_("hf", "gpt2"), "--db", At("y.db"), "--out", At("out"));
         Assert.Equal(2, few.Code);
         Assert.Contains("more votes", few.Error, StringComparison.Ordinal);
     }

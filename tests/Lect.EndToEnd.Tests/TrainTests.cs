@@ -1,26 +1,21 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text.Json.Nodes;
+using Lect.Testing;
 
 namespace Lect.EndToEnd.Tests;
 
 /// <summary>Training through the command line: kills, signals, resuming, and what comes of it.</summary>
-public sealed class TrainTests : IDisposable
+public sealed class TrainTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string Out(string name) => Path.Combine(folder, name);
-
     private string[] Train(string name, long steps = 300)
     {
-        var text = Path.Combine(folder, "text.txt");
+        var text = At("text.txt");
         if (!File.Exists(text)) File.WriteAllText(text, string.Concat(Enumerable.Range(0, 3000).Select(i => $"{i % 7} times {i % 13} is {i % 7 * (i % 13)}.\n")));
-        return ["train", "gpt", "-c", "configs/gpt/shakespeare-char.yaml", "--set", $"data.path={text}", $"train.steps={steps}", "train.checkpoint_every=20", "train.eval_every=50", "train.log_every=1", "train.eval_tokens=500", "model.n_layer=2", "model.n_embd=64", "--out", Out(name)];
+        return ["train", "gpt", "-c", "configs/gpt/shakespeare-char.yaml", "--set", $"data.path={text}", $"train.steps={steps}", "train.checkpoint_every=20", "train.eval_every=50", "train.log_every=1", "train.eval_tokens=500", "model.n_layer=2", "model.n_embd=64", "--out", At(name)];
     }
 
-    private string Hash(string name) => Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(Path.Combine(Out(name), "model.safetensors"))));
+    private string Hash(string name) => Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(Path.Combine(At(name), "model.safetensors"))));
 
     private static long LastStep(string run) => File.Exists(Path.Combine(run, "metrics.jsonl")) ? File.ReadLines(Path.Combine(run, "metrics.jsonl")).Count() : 0;
 
@@ -37,21 +32,21 @@ public sealed class TrainTests : IDisposable
         Assert.Equal(0, Tool.Run(Train("whole")).Code);
         using (var first = Tool.Start(Train("killed")))
         {
-            Await(first, Out("killed"), 47);
+            Await(first, At("killed"), 47);
             first.Kill();
             first.WaitForExit();
         }
-        using (var second = Tool.Start("train", "gpt", "--resume", "--out", Out("killed")))
+        using (var second = Tool.Start("train", "gpt", "--resume", "--out", At("killed")))
         {
-            Await(second, Out("killed"), 130);
+            Await(second, At("killed"), 130);
             second.Kill();
             second.WaitForExit();
         }
-        var last = Tool.Run("train", "gpt", "--resume", "--out", Out("killed"));
+        var last = Tool.Run("train", "gpt", "--resume", "--out", At("killed"));
         Assert.Equal(0, last.Code);
         Assert.Equal(Hash("whole"), Hash("killed"));
-        Assert.Equal(LastStep(Out("whole")), LastStep(Out("killed")));
-        Assert.Equal(0, Tool.Run("train", "gpt", "--resume", "--out", Out("killed")).Code);   // after the end it says so
+        Assert.Equal(LastStep(At("whole")), LastStep(At("killed")));
+        Assert.Equal(0, Tool.Run("train", "gpt", "--resume", "--out", At("killed")).Code);   // after the end it says so
     }
 
     [Theory, InlineData("SIGINT"), InlineData("SIGTERM")]
@@ -59,12 +54,12 @@ public sealed class TrainTests : IDisposable
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent by kill");
         using var process = Tool.Start(Train("stopped", steps: 100_000));
-        Await(process, Out("stopped"), 5);
+        Await(process, At("stopped"), 5);
         using (var kill = System.Diagnostics.Process.Start("kill", ["-s", signal[3..], process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)])) kill.WaitForExit();
         Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)));
         Assert.Equal(130, process.ExitCode);
         Assert.Contains("stopping", process.StandardError.ReadToEnd(), StringComparison.Ordinal);
-        Assert.NotEmpty(Directory.GetDirectories(Path.Combine(Out("stopped"), "checkpoints"), "step-*"));
+        Assert.NotEmpty(Directory.GetDirectories(Path.Combine(At("stopped"), "checkpoints"), "step-*"));
     }
 
     [Fact]
@@ -72,41 +67,41 @@ public sealed class TrainTests : IDisposable
     {
         var trained = Tool.Run([.. Train("run", steps: 60), "--json"]);
         Assert.Equal(0, trained.Code);
-        Assert.Equal(File.ReadAllLines(Path.Combine(Out("run"), "metrics.jsonl")).Length, trained.Json.Count);
+        Assert.Equal(File.ReadAllLines(Path.Combine(At("run"), "metrics.jsonl")).Length, trained.Json.Count);
         Assert.Contains("tokens/s", trained.Error, StringComparison.Ordinal);
 
-        var generated = Tool.Ask("{\"prompt\":\"3 times\",\"id\":7}\n", "generate", "--model", Out("run"), "--max-new-tokens", "5", "--json");
+        var generated = Tool.Ask("{\"prompt\":\"3 times\",\"id\":7}\n", "generate", "--model", At("run"), "--max-new-tokens", "5", "--json");
         Assert.Equal((0, 7), (generated.Code, (int)generated.Json[0]["id"]!));
         Assert.Equal(5, generated.Json[0]["ids"]!.AsArray().Count);
-        Assert.Equal(generated.Json[0]["text"]!.ToString(), Tool.Run("generate", "--model", Out("run"), "--max-new-tokens", "5", "3 times").Output.TrimEnd('\n'));
+        Assert.Equal(generated.Json[0]["text"]!.ToString(), Tool.Run("generate", "--model", At("run"), "--max-new-tokens", "5", "3 times").Output.TrimEnd('\n'));
 
-        var scored = Tool.Ask("{\"text\":\"3 times 4\"}\n", "score", "--model", Out("run"), "--json").Json[0];
+        var scored = Tool.Ask("{\"text\":\"3 times 4\"}\n", "score", "--model", At("run"), "--json").Json[0];
         Assert.Equal(scored["ids"]!.AsArray().Count, scored["logprobs"]!.AsArray().Count);
 
-        File.WriteAllText(Path.Combine(folder, "more.txt"), "3 times 4 is 12.\n");
-        var measured = Tool.Run("evaluate", "perplexity", "--model", Out("run"), "--file", Path.Combine(folder, "more.txt"), "--json").Json[0];
+        File.WriteAllText(At("more.txt"), "3 times 4 is 12.\n");
+        var measured = Tool.Run("evaluate", "perplexity", "--model", At("run"), "--file", At("more.txt"), "--json").Json[0];
         Assert.Equal(Math.Exp((double)measured["loss"]!), (double)measured["perplexity"]!, 6);
         Assert.Equal((double)measured["loss"]! * 16 / Math.Log(2) / 17, (double)measured["bits_per_byte"]!, 6);
-        var total = Tool.Ask("{\"text\":\"3 times 4 is 12.\\n\"}\n", "score", "--model", Out("run"), "--json").Json[0];
+        var total = Tool.Ask("{\"text\":\"3 times 4 is 12.\\n\"}\n", "score", "--model", At("run"), "--json").Json[0];
         Assert.Equal((double)total["total"]!, -(double)measured["loss"]! * 16, 3);
     }
 
     [Fact]
     public void The_demo_ends_with_its_table()
     {
-        var demo = Tool.Run("demo", "--out", Out("demo"), "--set", "train.steps=4", "tokenizer.size=600", "model.n_layer=1", "model.n_embd=32", "model.n_head=2", "train.eval_tokens=2000");
+        var demo = Tool.Run("demo", "--out", At("demo"), "--set", "train.steps=4", "tokenizer.size=600", "model.n_layer=1", "model.n_embd=32", "model.n_head=2", "train.eval_tokens=2000");
         Assert.Equal(0, demo.Code);
         foreach (var part in (string[])["unigram", "Kneser-Ney", "GPT-2 (this run)", "bits a byte", "written: …", "lect generate --model"]) Assert.Contains(part, demo.Output, StringComparison.Ordinal);
-        Assert.Contains("Going on with the demo", Tool.Run("demo", "--out", Out("demo")).Error, StringComparison.Ordinal);
+        Assert.Contains("Going on with the demo", Tool.Run("demo", "--out", At("demo")).Error, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Prepared_data_are_trained_on()
     {
         _ = Train("x");
-        Assert.Equal(0, Tool.Run("data", "prepare", "--input", Path.Combine(folder, "text.txt"), "--size", "300", "--out", Out("tokens")).Code);
-        Assert.True(File.Exists(Path.Combine(Out("tokens"), "train.bin")));
-        Assert.Equal(0, Tool.Run("train", "gpt", "--set", $"data.path={Out("tokens")}", "train.steps=2", "train.block=16", "model.n_layer=1", "model.n_embd=16", "model.n_head=2", "--out", Out("run")).Code);
-        Assert.Equal(300, (int)JsonNode.Parse(File.ReadAllText(Path.Combine(Out("run"), "config.json")))!["vocab_size"]!);
+        Assert.Equal(0, Tool.Run("data", "prepare", "--input", At("text.txt"), "--size", "300", "--out", At("tokens")).Code);
+        Assert.True(File.Exists(Path.Combine(At("tokens"), "train.bin")));
+        Assert.Equal(0, Tool.Run("train", "gpt", "--set", $"data.path={At("tokens")}", "train.steps=2", "train.block=16", "model.n_layer=1", "model.n_embd=16", "model.n_head=2", "--out", At("run")).Code);
+        Assert.Equal(300, (int)JsonNode.Parse(File.ReadAllText(Path.Combine(At("run"), "config.json")))!["vocab_size"]!);
     }
 }

@@ -4,12 +4,8 @@ using Lect.Testing;
 namespace Lect.EndToEnd.Tests;
 
 /// <summary>Word vectors through the command line.</summary>
-public sealed class VectorTests : IDisposable
+public sealed class VectorTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     private static readonly string s_vectors = Fixtures.Path_("embeddings", "eval.vectors.bin");
     private static readonly JsonNode s_expected = Fixtures.Json(Fixtures.Path_("embeddings", "eval.json"));
 
@@ -39,7 +35,7 @@ public sealed class VectorTests : IDisposable
         var found = Tool.Run("evaluate", "analogies", "--vectors", s_vectors, "--questions", Fixtures.Path_("embeddings", "eval.questions.txt"), "--json").Json[0];
         Assert.Equal((double)s_expected["analogies_gensim"]![0]!["score"]!, (double)found["accuracy"]!, 1e-9);
         Assert.Equal(14, found["sections"]!.AsArray().Count);
-        var pairs = Path.Combine(folder, "pairs.tsv");
+        var pairs = At("pairs.tsv");
         File.WriteAllText(pairs, "# word, word, score\nfeeling\tpity\t9\nthe\tpity\t1\nthe\tof\t5\nqqq\tthe\t2\n");
         var similar = Tool.Run("evaluate", "similarity", "--vectors", s_vectors, "--pairs", pairs, "--json").Json[0];
         Assert.Equal((1, 4), ((int)similar["missing"]!, (int)similar["pairs"]!));
@@ -49,12 +45,12 @@ public sealed class VectorTests : IDisposable
     [Fact]
     public void Training_writes_vectors_that_the_other_verbs_read()
     {
-        var run = Path.Combine(folder, "run");
+        var run = At("run");
         var trained = Tool.Run("train", "word2vec", "--set", $"data.path={Fixtures.Path_("embeddings", "w2v.c.corpus.txt")}", "word2vec.min-count=3", "word2vec.size=10", "word2vec.cbow=0", "train.threads=1", "train.epochs=1", "train.lr=0.1", "--out", run, "--json");
         Assert.True(trained.Code == 0, trained.Error);
         Assert.Equal(100.0, 100.0 * (double)trained.Json[^1]["tokens"]! / 2864, 1e-9);
         Assert.Equal(0, Tool.Run("nearest", "--vectors", run, "the").Code);
-        var map = Path.Combine(folder, "map.html");
+        var map = At("map.html");
         Assert.Equal(0, Tool.Run("map", "--vectors", run, "--words", "50", "--out", map).Code);
         Assert.Contains("<canvas", File.ReadAllText(map), StringComparison.Ordinal);
     }

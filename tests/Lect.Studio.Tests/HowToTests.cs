@@ -9,17 +9,13 @@ using OpenAI.Chat;
 namespace Lect.Studio.Tests;
 
 /// <summary>The code of docs/howto, run; and that it is this code.</summary>
-public sealed partial class HowToTests(TinyStudio studio) : IDisposable
+public sealed partial class HowToTests(TinyStudio studio) : TemporaryFolder
 {
-    private readonly string temporary = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(temporary, recursive: true);
-
     [Fact]
     public async Task The_how_to_runs()
     {
         var (folder, encoder, url, name) = (studio.Chat, studio.At("bert"), studio.Url, "llama");
-        var (prompts, run) = (Path.Combine(temporary, "prompts.jsonl"), Path.Combine(temporary, "run"));
+        var (prompts, run) = (At("prompts.jsonl"), At("run"));
         await File.WriteAllLinesAsync(prompts, Enumerable.Range(0, 64).Select(i => $$"""{"prompt": "what is a {{i}}?"}"""));
         {
             using var services = new ServiceCollection().AddLect(folder).BuildServiceProvider();

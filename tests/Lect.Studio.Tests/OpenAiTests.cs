@@ -121,6 +121,9 @@ public sealed class OpenAiTests(TinyStudio studio)
         await Assert.ThrowsAsync<NotSupportedException>(() => local.GetResponseAsync("x", new() { Tools = [AIFunctionFactory.Create(() => 1)] }));
         await Assert.ThrowsAsync<NotSupportedException>(() => local.GetResponseAsync("x", new() { ResponseFormat = Microsoft.Extensions.AI.ChatResponseFormat.Json }));
         Assert.Equal(32, (await services.GetRequiredService<IEmbeddingGenerator<string, Embedding<float>>>().GenerateVectorAsync("a cat")).Length);
+        Assert.Contains("bf16", Assert.Throws<ArgumentException>(() => new ServiceCollection().AddLect(studio.At("bert"), type: "bf16")).Message, StringComparison.Ordinal);
+        using var rounded = new ServiceCollection().AddLect(studio.Chat, device: "cpu", type: "bf16").BuildServiceProvider();
+        Assert.Equal(10, (await rounded.GetRequiredService<IChatClient>().GetResponseAsync([new AiMessage(ChatRole.User, "what is a moon?")], options)).Usage!.OutputTokenCount);
     }
 
     [Fact]

@@ -1,24 +1,24 @@
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
+using Lect.Testing;
 
 namespace Lect.Studio.Tests;
 
 /// <summary>Votes and conversations in both databases, their way into training and back.</summary>
-public sealed class StorageTests(TinyStudio studio) : IDisposable
+public sealed class StorageTests(TinyStudio studio) : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
     private Postgres? postgres;
 
-    public void Dispose()
+    public override void Dispose()
     {
         postgres?.Dispose();
         Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
-        Directory.Delete(folder, recursive: true);
+        base.Dispose();
     }
 
     private string Database(string kind)
     {
-        if (kind == "sqlite") return Path.Combine(folder, "studio.db");
+        if (kind == "sqlite") return At("studio.db");
         postgres ??= Postgres.StartIfThere();
         Assert.SkipWhen(postgres is null, "PostgreSQL is not installed: .ci/run installs it where apt is");
         return postgres!.Connection("lect");
@@ -68,7 +68,7 @@ public sealed class StorageTests(TinyStudio studio) : IDisposable
     [Fact]
     public async Task What_is_exported_is_what_training_reads_and_comes_in_again()
     {
-        var (app, url) = await TinyStudio.Start(TinyStudio.Options(studio.Folder) with { Db = Path.Combine(folder, "export.db"), Vectors = [] });
+        var (app, url) = await TinyStudio.Start(TinyStudio.Options(studio.Folder) with { Db = At("export.db"), Vectors = [] });
         await using (app)
         {
             using var http = new HttpClient { BaseAddress = new(url + "/") };
@@ -84,17 +84,17 @@ public sealed class StorageTests(TinyStudio studio) : IDisposable
             Assert.Equal(2, all.Split('\n').Count(l => l.Contains("\"tie\":true", StringComparison.Ordinal)));
 
             // A reward model learns from the file as it is.
-            var file = Path.Combine(folder, "votes.jsonl");
+            var file = At("votes.jsonl");
             await File.WriteAllTextAsync(file, all);
-            Alignment.Run(new() { Recipe = "reward", Model = new() { Path = studio.Chat }, Data = new() { Path = file, Validation = 0.2 }, Train = new() { Steps = 30, BatchSize = 8, Lr = 2e-3, EvalEvery = 10, CheckpointEvery = 0, Precision = "fp32" } }, Path.Combine(folder, "reward"));
-            Assert.True((double)RunFolder.ReadMetrics(Path.Combine(folder, "reward")).Last(m => m["val_accuracy"] is not null)["val_accuracy"]! > 0.8);
+            Alignment.Run(new() { Recipe = "reward", Model = new() { Path = studio.Chat }, Data = new() { Path = file, Validation = 0.2 }, Train = new() { Steps = 30, BatchSize = 8, Lr = 2e-3, EvalEvery = 10, CheckpointEvery = 0, Precision = "fp32" } }, At("reward"));
+            Assert.True((double)RunFolder.ReadMetrics(At("reward")).Last(m => m["val_accuracy"] is not null)["val_accuracy"]! > 0.8);
 
             var numbers = JsonNode.Parse(await http.GetStringAsync("api/votes/statistics"))!;
             Assert.Equal((43, 42, 1), ((int)numbers["votes"]!, (int)numbers["raters"]!["ann"]!, (int)numbers["agreement"]!["items"]!));
             Assert.True((double)numbers["agreement"]!["kappa"]! <= 0);   // the one that both saw, they saw differently
             Assert.Equal(2, numbers["models"]!.AsArray().Count);
 
-            var other = StudioServer.Create(TinyStudio.Options(studio.Folder) with { Db = Path.Combine(folder, "import.db"), Models = [], Vectors = [] });
+            var other = StudioServer.Create(TinyStudio.Options(studio.Folder) with { Db = At("import.db"), Models = [], Vectors = [] });
             await using (other)
             {
                 await other.StartAsync();
@@ -112,25 +112,25 @@ public sealed class StorageTests(TinyStudio studio) : IDisposable
     [Fact]
     public async Task The_circle_closes_where_votes_are_clear_and_says_how_many_are_missing()
     {
-        var db = Path.Combine(folder, "circle.db");
+        var db = At("circle.db");
         var store = StudioStore.Open(db);
         async Task Add(int from, int to)
         {
             for (var i = from; i < to; i++) await store.Add(Vote("ann", $"what is a {i}?", i % 2 == 0 ? "yes it is." : "no.", i % 2 == 0 ? "no." : "yes it is.", i % 2 == 0 ? "first" : "second"));
         }
         await Add(0, 60);
-        var options = new ImproveOptions { Model = studio.Chat, Db = db, Out = Path.Combine(folder, "better"), Device = "cpu", Sets = ["train.lr=2e-3", "train.epochs=2", "train.eval_every=0", "train.checkpoint_every=0"] };
+        var options = new ImproveOptions { Model = studio.Chat, Db = db, Out = At("better"), Device = "cpu", Sets = ["train.lr=2e-3", "train.epochs=2", "train.eval_every=0", "train.checkpoint_every=0"] };
         Assert.Contains("are missing", (await Assert.ThrowsAsync<InvalidDataException>(() => Improve.Run(options))).Message, StringComparison.Ordinal);
         await Add(60, 260);
         var found = await Improve.Run(options);
         Assert.True(found.HeldOut >= Improve.LeastHeldOut && found.HasWon && found.Agrees > 0.9, $"{found}");
         using (var better = LanguageModel.Load(options.Out)) Assert.NotEmpty(better.Generate(better.Encode("a cat")).Ids);
         Assert.Contains("a new folder", (await Assert.ThrowsAsync<InvalidDataException>(() => Improve.Run(options))).Message, StringComparison.Ordinal);
-        var adapter = options with { Out = Path.Combine(folder, "adapter"), Sets = [.. options.Sets, "lora.r=4", "lora.target_modules=all-linear", "train.lr=1e-2"] };
+        var adapter = options with { Out = At("adapter"), Sets = [.. options.Sets, "lora.r=4", "lora.target_modules=all-linear", "train.lr=1e-2"] };
         Assert.True((await Improve.Run(adapter)).HasWon);
         using (var merged = LanguageModel.Load(adapter.Out)) Assert.NotEmpty(merged.Generate(merged.Encode("a cat")).Ids);
         // Nothing is learned where nothing may move: no winner, no model.
-        var same = options with { Out = Path.Combine(folder, "same"), Sets = ["train.lr=1e-30", "train.steps=1"] };
+        var same = options with { Out = At("same"), Sets = ["train.lr=1e-30", "train.steps=1"] };
         Assert.False((await Improve.Run(same)).HasWon);
         Assert.False(File.Exists(Path.Combine(same.Out, "config.json")));
         Assert.Contains("another --out", (await Assert.ThrowsAsync<InvalidDataException>(() => Improve.Run(same with { Method = "ppo" }))).Message, StringComparison.Ordinal);

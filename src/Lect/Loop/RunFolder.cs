@@ -53,16 +53,16 @@ public sealed class RunFolder : IDisposable
 
     /// <summary>The settings of a run that is to go on: its own, which <paramref name="sets"/> may only lengthen.</summary>
     /// <param name="path">The run's folder.</param>
-    /// <param name="sets">Nothing but <c>train.steps</c>.</param>
-    /// <exception cref="InvalidDataException">No run there, other keys, or fewer steps.</exception>
+    /// <param name="sets"><c>train.steps</c>, and what the run has anyway.</param>
+    /// <exception cref="InvalidDataException">No run there, other settings, or fewer steps.</exception>
     public static T SettingsOf<T>(string path, IReadOnlyList<string> sets) where T : IRecipeConfig, new()
     {
         if (!IsAt(path)) throw new InvalidDataException($"Found no run in {path}: it holds no {SettingsFile}. Expected the folder of a run that was begun (--out); leave --resume away to begin one.");
-        foreach (var set in sets)
-            if (!set.StartsWith("train.steps=", StringComparison.Ordinal))
-                throw new InvalidDataException($"Found --set {set} together with --resume. Expected train.steps only: the rest stays as the run began. Begin a new run (another --out) for other settings.");
         var file = System.IO.Path.Combine(path, SettingsFile);
         var (began, goesOn) = (RunFile.Load<T>(file), RunFile.Load<T>(file, sets));
+        foreach (var set in sets.Where(s => !s.StartsWith("train.steps=", StringComparison.Ordinal)))
+            if (RunFile.Write(RunFile.Load<T>(file, [set])) != RunFile.Write(began))
+                throw new InvalidDataException($"Found --set {set} for the run in {path}, which was begun with another value. Expected train.steps only: the rest stays as the run began. Begin a new run (another --out) for other settings.");
         if (goesOn.Loop.Steps < began.Loop.Steps) throw new InvalidDataException($"Found train.steps = {goesOn.Loop.Steps} for the run in {path}, which was begun with {began.Loop.Steps}. Expected at least as many: a run that is resumed can only be lengthened.");
         return goesOn;
     }

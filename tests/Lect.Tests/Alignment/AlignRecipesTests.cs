@@ -7,20 +7,8 @@ using Lect.Text;
 namespace Lect.Tests.Alignment;
 
 /// <summary>The recipes of alignment, small: they reach known optima, stop and go on exactly, and refuse what cannot be.</summary>
-public sealed class AlignRecipesTests : IDisposable
+public sealed class AlignRecipesTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string At(params string[] parts) => Path.Combine([folder, .. parts]);
-
-    private string Write(string name, IEnumerable<string> lines)
-    {
-        File.WriteAllLines(At(name), lines);
-        return At(name);
-    }
-
     private static readonly string[] s_things = ["cat", "dog", "sun", "sea", "tree", "bird", "fish", "moon"];
 
     // A language model of two layers that has read a little.

@@ -7,20 +7,8 @@ using TorchSharp;
 namespace Lect.Tests.Bert;
 
 /// <summary>Pre-training and the five kinds of fine-tuning, small: they learn what can be learned, stop and go on exactly, and refuse what cannot be.</summary>
-public sealed class BertRecipesTests : IDisposable
+public sealed class BertRecipesTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string At(params string[] parts) => Path.Combine([folder, .. parts]);
-
-    private string Write(string name, params string[] lines)
-    {
-        File.WriteAllLines(At(name), lines);
-        return At(name);
-    }
-
     private static readonly string[] s_animals = ["cat", "dog", "horse", "cow"], s_colours = ["red", "green", "blue", "black"], s_good = ["fine", "lovely", "great"], s_bad = ["awful", "dull", "poor"];
 
     private static string Sentence(Random random, string[] last) => $"the {s_colours[random.Next(4)]} {s_animals[random.Next(4)]} is {last[random.Next(last.Length)]} .";

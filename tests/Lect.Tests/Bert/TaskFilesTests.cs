@@ -6,18 +6,8 @@ using Lect.Text;
 namespace Lect.Tests.Bert;
 
 /// <summary>The files of tasks as people have them: places of answers, empty ones, words with blanks, layouts of others.</summary>
-public sealed class TaskFilesTests : IDisposable
+public sealed class TaskFilesTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string Write(string name, params string[] lines)
-    {
-        File.WriteAllLines(Path.Combine(folder, name), lines);
-        return Path.Combine(folder, name);
-    }
-
     private static string Squad(string context, string answer, object? start, string id = "\"q\"") => $$$"""{"data":[{"paragraphs":[{"context":{{{JsonValue.Create(context).ToJsonString()}}},"qas":[{"id":{{{id}}},"question":"?","answers":[{"text":{{{JsonValue.Create(answer).ToJsonString()}}},"answer_start":{{{start}}}}]}]}]}]}""";
 
     [Fact]

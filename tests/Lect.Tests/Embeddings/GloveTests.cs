@@ -6,15 +6,11 @@ using Lect.Testing;
 namespace Lect.Tests.Embeddings;
 
 /// <summary>GloVe against counts and AdaGrad steps of fixtures/embeddings/glove.*, which agree with the authors' programs.</summary>
-public sealed class GloveTests : IDisposable
+public sealed class GloveTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("lect").FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     private static readonly JsonNode s_json = Fixtures.Json(Fixtures.Path_("embeddings", "glove.json"));
 
-    private WordCorpus Corpus() => WordCorpus.Build(Lect.Text.Documents.Read(new() { Path = Fixtures.Path_("embeddings", "glove.corpus.txt"), Validation = 0 }), new(), (long)s_json["options"]!["min_count"]!, Path.Combine(folder, "words.bin"));
+    private WordCorpus Corpus() => WordCorpus.Build(Lect.Text.Documents.Read(new() { Path = Fixtures.Path_("embeddings", "glove.corpus.txt"), Validation = 0 }), new(), (long)s_json["options"]!["min_count"]!, At("words.bin"));
 
     [Theory]
     [InlineData("symmetric", true, true, 1, 1L << 30)]
@@ -111,13 +107,13 @@ public sealed class GloveTests : IDisposable
     public void Shuffle_keeps_every_pair_once_with_and_without_the_disk(long memory)
     {
         const int Count = 200_000;
-        var path = Path.Combine(folder, "pairs.bin");
+        var path = At("pairs.bin");
         using (var shuffle = new PairShuffle(path, memory, seed: 5))
         {
             for (var i = 0; i < Count; i += 1000) shuffle.Add([.. Enumerable.Range(i, 1000).Select(n => new WordPair(n, n + 1, n, 1))]);
             Assert.Equal(Count, shuffle.Finish());
         }
-        Assert.Equal(["pairs.bin"], Directory.GetFiles(folder).Select(Path.GetFileName));
+        Assert.Equal(["pairs.bin"], Directory.GetFiles(Folder).Select(Path.GetFileName));
         using var pairs = new PairFile(path, Count);
         var rows = Enumerable.Range(0, Count).Select(i => pairs[i].Row).ToList();
         Assert.Equal(Enumerable.Range(0, Count), rows.Order());

@@ -3,19 +3,15 @@ using Lect.Testing;
 namespace Lect.Tests.Embeddings;
 
 /// <summary>Phrases against gensim's (fixtures/embeddings/phrases.json).</summary>
-public sealed class PhrasesTests : IDisposable
+public sealed class PhrasesTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("lect").FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     [Theory, InlineData(0), InlineData(1), InlineData(2)]
     public void Finds_and_joins_what_gensim_does(int run)
     {
         var json = Fixtures.Json(Fixtures.Path_("embeddings", "phrases.json"))["runs"]![run]!;
         var options = new PhraseOptions { Passes = 1, MinCount = (long)json["options"]!["min_count"]!, Threshold = (double)json["options"]!["threshold"]!, Scoring = (string?)json["options"]!["scoring"] ?? "gensim" };
         var (lines, words, counts, numbers) = (File.ReadAllLines(Fixtures.Path_("embeddings", "phrases.corpus.txt")), new List<string> { "</s>" }, new List<long> { 0 }, new Dictionary<string, int>());
-        var file = Path.Combine(folder, "ids.bin");
+        var file = At("ids.bin");
         using (var writer = new IdFile(file))
             foreach (var line in lines)
             {

@@ -6,18 +6,12 @@ using TorchSharp;
 namespace Lect.Tests.Embeddings;
 
 /// <summary>The recipes: what they learn, that they repeat, what they leave in their folder and what they refuse.</summary>
-public sealed class TrainVectorsTests : IDisposable
+public sealed class TrainVectorsTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("lect").FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string Out(string name) => Path.Combine(folder, name);
-
     // Two subjects that seldom meet: a word's neighbours must be of its own.
     private string Corpus()
     {
-        var path = Path.Combine(folder, "text.txt");
+        var path = At("text.txt");
         if (File.Exists(path)) return path;
         string[][] subjects = [[.. Enumerable.Range(0, 12).Select(i => "animal" + i)], [.. Enumerable.Range(0, 12).Select(i => "number" + i)]];
         var random = new Random(1);
@@ -43,21 +37,21 @@ public sealed class TrainVectorsTests : IDisposable
     [InlineData("word2vec.cbow=0", "word2vec.minn=3", "word2vec.maxn=5", "word2vec.bucket=1000")]
     public void Words_of_a_subject_come_together(params string[] sets)
     {
-        TrainVectors.Run(Config([.. sets, "train.threads=2", "train.lr=0.05", "word2vec.iter=8"]), Out("run"));
-        AssertLearned(Out("run"));
-        Assert.Equal(sets.Contains("word2vec.minn=3") ? ["metrics.jsonl", "run.yaml", "subwords.safetensors", "vectors.bin", "vocab.txt"] : ["metrics.jsonl", "run.yaml", "vectors.bin", "vocab.txt"], Directory.GetFileSystemEntries(Out("run")).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        TrainVectors.Run(Config([.. sets, "train.threads=2", "train.lr=0.05", "word2vec.iter=8"]), At("run"));
+        AssertLearned(At("run"));
+        Assert.Equal(sets.Contains("word2vec.minn=3") ? ["metrics.jsonl", "run.yaml", "subwords.safetensors", "vectors.bin", "vocab.txt"] : ["metrics.jsonl", "run.yaml", "vectors.bin", "vocab.txt"], Directory.GetFileSystemEntries(At("run")).Select(Path.GetFileName).Order(StringComparer.Ordinal));
     }
 
     [Theory, InlineData(0), InlineData(1), InlineData(2), InlineData(3)]
     public void GloVe_too(int model)
     {
         var config = RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.vector-size=16", "glove.xMax=10", "glove.iter=60", "train.threads=1", $"glove.model={model}", "train.save_text=true"]);
-        TrainVectors.Run(config, Out("run"));
-        AssertLearned(Out("run"));
-        using var vectors = VectorFiles.Read(Out("run"));
+        TrainVectors.Run(config, At("run"));
+        AssertLearned(At("run"));
+        using var vectors = VectorFiles.Read(At("run"));
         Assert.Equal(model switch { 0 => 34, 3 => 32, _ => 16 }, vectors.Dimension);
         Assert.Equal(24, vectors.Words.Count);
-        using var text = VectorFiles.Read(Path.Combine(Out("run"), "vectors.txt"));
+        using var text = VectorFiles.Read(Path.Combine(At("run"), "vectors.txt"));
         Assert.Equal(vectors[3].ToArray(), text[3].ToArray());
     }
 
@@ -66,9 +60,9 @@ public sealed class TrainVectorsTests : IDisposable
     {
         byte[] Run(string name, int seed)
         {
-            if (recipe == "word2vec") TrainVectors.Run(Config("train.threads=1", $"seed={seed}", "word2vec.sample=1e-2"), Out(name));
-            else TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.vector_size=16", "glove.iter=3", "train.threads=1", $"seed={seed}"]), Out(name));
-            return File.ReadAllBytes(Path.Combine(Out(name), "vectors.bin"));
+            if (recipe == "word2vec") TrainVectors.Run(Config("train.threads=1", $"seed={seed}", "word2vec.sample=1e-2"), At(name));
+            else TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.vector_size=16", "glove.iter=3", "train.threads=1", $"seed={seed}"]), At(name));
+            return File.ReadAllBytes(Path.Combine(At(name), "vectors.bin"));
         }
         var first = Run("a", 1);
         Assert.Equal(first, Run("b", 1));
@@ -78,8 +72,8 @@ public sealed class TrainVectorsTests : IDisposable
     [Fact]
     public void A_word_never_seen_has_its_subwords_vector()
     {
-        TrainVectors.Run(Config("word2vec.cbow=0", "word2vec.minn=3", "word2vec.maxn=4", "word2vec.bucket=5000", "train.lr=0.05"), Out("run"));
-        using var vectors = VectorFiles.Read(Out("run"));
+        TrainVectors.Run(Config("word2vec.cbow=0", "word2vec.minn=3", "word2vec.maxn=4", "word2vec.bucket=5000", "train.lr=0.05"), At("run"));
+        using var vectors = VectorFiles.Read(At("run"));
         Assert.Equal(-1, vectors.IndexOf("animals"));
         Assert.All(vectors.Nearest("animals", 5), n => Assert.StartsWith("animal", n.Word, StringComparison.Ordinal));
         Assert.Equal(Math.Round(vectors.Vector("animal1").Sum(), 5), Math.Round(vectors[vectors.IndexOf("animal1")].ToArray().Sum(), 5));
@@ -92,32 +86,32 @@ public sealed class TrainVectorsTests : IDisposable
     {
         using var stop = new CancellationTokenSource();
         var lines = 0;
-        Assert.Throws<OperationCanceledException>(() => TrainVectors.Run(Config("word2vec.iter=100000"), Out("run"), _ => { if (++lines == 2) stop.Cancel(); }, stop: stop.Token));
-        AssertLearned(Out("run"));
-        Assert.False(Directory.Exists(Path.Combine(Out("run"), "data")));
+        Assert.Throws<OperationCanceledException>(() => TrainVectors.Run(Config("word2vec.iter=100000"), At("run"), _ => { if (++lines == 2) stop.Cancel(); }, stop: stop.Token));
+        AssertLearned(At("run"));
+        Assert.False(Directory.Exists(Path.Combine(At("run"), "data")));
     }
 
     [Fact]
     public void What_comes_to_nothing_leaves_nothing_behind()
     {
         string[] left = ["metrics.jsonl", "run.yaml"];
-        void Left(string name) => Assert.Equal(left, Directory.GetFileSystemEntries(Out(name)).Select(Path.GetFileName).Order(StringComparer.Ordinal));
-        Assert.Throws<OperationCanceledException>(() => TrainVectors.Run(Config(), Out("stopped"), stop: new(canceled: true)));
+        void Left(string name) => Assert.Equal(left, Directory.GetFileSystemEntries(At(name)).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Throws<OperationCanceledException>(() => TrainVectors.Run(Config(), At("stopped"), stop: new(canceled: true)));
         Left("stopped");
-        Assert.Contains("lower train.lr", Assert.Throws<ArithmeticException>(() => TrainVectors.Run(Config("train.lr=1e30"), Out("diverged"))).Message, StringComparison.OrdinalIgnoreCase);
+        Assert.Contains("lower train.lr", Assert.Throws<ArithmeticException>(() => TrainVectors.Run(Config("train.lr=1e30"), At("diverged"))).Message, StringComparison.OrdinalIgnoreCase);
         Left("diverged");
-        var path = Path.Combine(folder, "alone.txt");
+        var path = At("alone.txt");
         File.WriteAllText(path, string.Concat(Enumerable.Repeat("one\ntwo\n", 20)));
-        Assert.Contains("no two words", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={path}"]), Out("alone"))).Message, StringComparison.Ordinal);
+        Assert.Contains("no two words", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={path}"]), At("alone"))).Message, StringComparison.Ordinal);
         Left("alone");
-        TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.iter=1", "glove.vector_size=4"]), Out("alone"));   // the same folder, corrected
-        Assert.All(File.ReadAllLines(Path.Combine(Out("alone"), "metrics.jsonl")), l => Assert.NotNull(System.Text.Json.Nodes.JsonNode.Parse(l)));
+        TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.iter=1", "glove.vector_size=4"]), At("alone"));   // the same folder, corrected
+        Assert.All(File.ReadAllLines(Path.Combine(At("alone"), "metrics.jsonl")), l => Assert.NotNull(System.Text.Json.Nodes.JsonNode.Parse(l)));
     }
 
     [Fact]
     public void A_fault_in_a_report_ends_all_threads()
     {
-        var e = Assert.Throws<InvalidOperationException>(() => TrainVectors.Run(Config("train.threads=2", "word2vec.iter=100000"), Out("run"), _ => throw new InvalidOperationException("mine")));
+        var e = Assert.Throws<InvalidOperationException>(() => TrainVectors.Run(Config("train.threads=2", "word2vec.iter=100000"), At("run"), _ => throw new InvalidOperationException("mine")));
         Assert.Equal("mine", e.Message);
     }
 
@@ -125,10 +119,10 @@ public sealed class TrainVectorsTests : IDisposable
     public void Metrics_tell_speed_loss_and_the_way_to_go()
     {
         TrainEvent? last = null;
-        TrainVectors.Run(Config("train.threads=2"), Out("run"), e => last = e);
+        TrainVectors.Run(Config("train.threads=2"), At("run"), e => last = e);
         Assert.Equal(last!.Steps, last.Step);
         Assert.Equal(3 * (3000 * 8 + 3000), last.Steps);
-        var line = RunFolder.ReadMetrics(Out("run")).Last();
+        var line = RunFolder.ReadMetrics(At("run")).Last();
         foreach (var key in (string[])["step", "loss", "lr", "tokens", "tokens_per_second", "words_per_second_per_thread", "epoch"]) Assert.True(line.ContainsKey(key), key);
         Assert.Equal(3, (double)line["epoch"]!, 0.01);
     }
@@ -141,22 +135,22 @@ public sealed class TrainVectorsTests : IDisposable
         Assert.Contains("word2vec.vector_size", Assert.Throws<InvalidDataException>(() => Config("word2vec.vector_size=3")).Message, StringComparison.Ordinal);
         Assert.Contains("glove.model = 4", Assert.Throws<InvalidDataException>(RunFile.Load<TrainGloveConfig>(null, ["glove.model=4"]).Validate).Message, StringComparison.Ordinal);
 
-        var empty = Path.Combine(folder, "empty.txt");
+        var empty = At("empty.txt");
         File.WriteAllText(empty, "\n\n");
-        Assert.Contains("no words in", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(Config($"data.path={empty}"), Out("empty"))).Message, StringComparison.Ordinal);
-        Assert.Contains("lower min_count", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(Config("word2vec.min_count=100000"), Out("rare"))).Message, StringComparison.Ordinal);
-        Assert.Contains("raise it", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.memory=1e-6"]), Out("memory"))).Message, StringComparison.Ordinal);
-        TrainVectors.Run(Config(), Out("run"));
-        Assert.Contains("Found word vectors in", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(Config(), Out("run"))).Message, StringComparison.Ordinal);
+        Assert.Contains("no words in", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(Config($"data.path={empty}"), At("empty"))).Message, StringComparison.Ordinal);
+        Assert.Contains("lower min_count", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(Config("word2vec.min_count=100000"), At("rare"))).Message, StringComparison.Ordinal);
+        Assert.Contains("raise it", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.memory=1e-6"]), At("memory"))).Message, StringComparison.Ordinal);
+        TrainVectors.Run(Config(), At("run"));
+        Assert.Contains("Found word vectors in", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(Config(), At("run"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Phrases_become_words()
     {
-        var path = Path.Combine(folder, "cities.txt");
+        var path = At("cities.txt");
         File.WriteAllText(path, string.Concat(Enumerable.Range(0, 400).Select(i => $"w{i % 40} x{i % 37} new york y{i % 31} z{i % 29}\n")));
-        TrainVectors.Run(Config($"data.path={path}", "phrases.passes=1", "phrases.threshold=4"), Out("run"));
-        using var vectors = VectorFiles.Read(Out("run"));
+        TrainVectors.Run(Config($"data.path={path}", "phrases.passes=1", "phrases.threshold=4"), At("run"));
+        using var vectors = VectorFiles.Read(At("run"));
         Assert.True(vectors.IndexOf("new_york") > 0);
         Assert.Equal(-1, vectors.IndexOf("york"));
     }
@@ -167,9 +161,9 @@ public sealed class TrainVectorsTests : IDisposable
     public void Every_preset_is_read_and_a_shrunken_copy_of_it_runs(string preset)
     {
         var path = Path.Combine(Fixtures.Root, preset);
-        if (preset.Contains("glove", StringComparison.Ordinal)) TrainVectors.Run(RunFile.Load<TrainGloveConfig>(path, [$"data.path={Corpus()}", "glove.vector_size=8", "glove.iter=2"]), Out("run"));
-        else TrainVectors.Run(RunFile.Load<TrainWord2VecConfig>(path, [$"data.path={Corpus()}", "word2vec.size=8", "word2vec.iter=1"]), Out("run"));
-        using var vectors = VectorFiles.Read(Out("run"));
+        if (preset.Contains("glove", StringComparison.Ordinal)) TrainVectors.Run(RunFile.Load<TrainGloveConfig>(path, [$"data.path={Corpus()}", "glove.vector_size=8", "glove.iter=2"]), At("run"));
+        else TrainVectors.Run(RunFile.Load<TrainWord2VecConfig>(path, [$"data.path={Corpus()}", "word2vec.size=8", "word2vec.iter=1"]), At("run"));
+        using var vectors = VectorFiles.Read(At("run"));
         Assert.Equal(8, vectors.Dimension);
     }
 
@@ -237,21 +231,21 @@ public sealed class TrainVectorsTests : IDisposable
     [Theory, InlineData("gpt2"), InlineData("llama")]   // tied, and with an output layer of its own
     public void A_model_can_begin_with_word_vectors(string architecture)
     {
-        TrainVectors.Run(Config("train.lr=0.05"), Out("words"));
+        TrainVectors.Run(Config("train.lr=0.05"), At("words"));
         string[] Size(int width) => architecture == "gpt2" ? ["model.n_layer=1", $"model.n_embd={width}", "model.n_head=2"] : ["model.architecture=llama", "model.num_hidden_layers=1", $"model.hidden_size={width}", "model.num_attention_heads=2"];
-        string[] sets = [.. Size(16), $"data.path={Corpus()}", "tokenizer.kind=word", "tokenizer.size=26", $"model.vectors={Out("words")}", "train.block=16", "train.steps=1", "train.lr=1e-9", "train.weight_decay=0", "train.precision=fp32"];
+        string[] sets = [.. Size(16), $"data.path={Corpus()}", "tokenizer.kind=word", "tokenizer.size=26", $"model.vectors={At("words")}", "train.block=16", "train.steps=1", "train.lr=1e-9", "train.weight_decay=0", "train.precision=fp32"];
         var notes = new List<string>();
-        PretrainGpt.Run(RunFile.Load<PretrainGptConfig>(null, sets), Out("gpt"), note: notes.Add);
+        PretrainGpt.Run(RunFile.Load<PretrainGptConfig>(null, sets), At("gpt"), note: notes.Add);
         Assert.Contains(notes, n => n.StartsWith("24 of", StringComparison.Ordinal));
-        using var vectors = VectorFiles.Read(Out("words"));
-        using var model = LanguageModel.Load(Out("gpt"));
+        using var vectors = VectorFiles.Read(At("words"));
+        using var model = LanguageModel.Load(At("gpt"));
         var width = (int)model.Model.Width;
         var rows = model.Model.Embeddings.detach().data<float>().ToArray();
         var (first, second) = (model.Encode("animal3")[0], model.Encode("animal5")[0]);
         var cosine = System.Numerics.Tensors.TensorPrimitives.CosineSimilarity(rows.AsSpan(first * width, width), rows.AsSpan(second * width, width));
         Assert.Equal(vectors.Similarity("animal3", "animal5"), cosine, 1e-4);
         Assert.InRange(System.Numerics.Tensors.TensorPrimitives.Norm(rows.AsSpan(first * width, width)) / Math.Sqrt(width), 0.005, 0.05);   // GPT-2's 0.02
-        Assert.Contains("16 numbers for a model of width 8", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(RunFile.Load<PretrainGptConfig>(null, [.. sets, .. Size(8)]), Out("narrow"))).Message, StringComparison.Ordinal);
+        Assert.Contains("16 numbers for a model of width 8", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(RunFile.Load<PretrainGptConfig>(null, [.. sets, .. Size(8)]), At("narrow"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]

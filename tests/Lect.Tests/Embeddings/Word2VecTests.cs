@@ -8,12 +8,8 @@ using Lect.Text;
 namespace Lect.Tests.Embeddings;
 
 /// <summary>word2vec against replays of its updates (fixtures/embeddings/w2v.*) and against the C program itself (w2v.c_*).</summary>
-public sealed class Word2VecTests : IDisposable
+public sealed class Word2VecTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("lect").FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     /// <summary>The logistic function without a table.</summary>
     internal readonly struct ExactSigmoid<T> : ISigmoid<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
@@ -135,7 +131,7 @@ public sealed class Word2VecTests : IDisposable
         var o = json["options"]!;
         var (cbow, hs) = ((string)o["arch"]! == "cbow", (string)o["loss"]! == "hs");
         var options = new Word2VecOptions { Size = (int)o["dim"]!, Window = (int)o["window"]!, Cbow = cbow, Hs = hs, Negative = hs ? 0 : (int)o["negative"]!, Sample = (double)o["sample"]!, MinCount = (int)o["min_count"]!, Alpha = (double)o["alpha"]!, Iter = 1 };
-        using var corpus = WordCorpus.Build(Lect.Text.Documents.Read(new() { Path = Fixture("w2v.c.corpus.txt"), Validation = 0 }), new(), options.MinCount, Path.Combine(folder, "words.bin"));
+        using var corpus = WordCorpus.Build(Lect.Text.Documents.Read(new() { Path = Fixture("w2v.c.corpus.txt"), Validation = 0 }), new(), options.MinCount, At("words.bin"));
         var expected = Vocabulary(json);
         Assert.Equal(expected.Words, corpus.Vocabulary.Words);
         Assert.Equal(expected.Counts, corpus.Vocabulary.Counts);

@@ -103,12 +103,8 @@ public sealed class WordVectorsTests
 }
 
 /// <summary>Reading and writing (fixtures/embeddings/formats).</summary>
-public sealed class VectorFilesTests : IDisposable
+public sealed class VectorFilesTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("lect").FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     private static readonly JsonNode s_json = Fixtures.Json(Fixtures.Path_("embeddings", "formats.json"));
 
     public static TheoryData<string> Files() => [.. s_json["files"]!.AsArray().Select(f => (string)f!["file"]!)];
@@ -144,12 +140,12 @@ public sealed class VectorFilesTests : IDisposable
         string[] words = ["the", "naïve", "日本", "1", "-2.5", "a\u00A0b", new string('w', 3000), "\U0001F600", "</s>", format == VectorFormat.GloVe ? ". . ." : "\u2009"];
         var values = Enumerable.Range(0, words.Length * 7).Select(i => BitConverter.UInt32BitsToSingle((uint)random.NextInt64(uint.MaxValue))).Select(f => float.IsFinite(f) ? f : 0.1f).ToArray();
         using var written = new WordVectors(words, values);
-        var path = Path.Combine(folder, name);
+        var path = At(name);
         VectorFiles.Write(written, path, format);
         using var read = VectorFiles.Read(path);
         Assert.Equal(words, read.Words);
         for (var i = 0; i < words.Length; i++) Assert.Equal(written[i].ToArray(), read[i].ToArray());
-        Assert.Equal(name, Path.GetFileName(Assert.Single(Directory.GetFiles(folder))));
+        Assert.Equal(name, Path.GetFileName(Assert.Single(Directory.GetFiles(Folder))));
     }
 
     [Theory]
@@ -157,7 +153,7 @@ public sealed class VectorFilesTests : IDisposable
     public void The_bytes_of_a_float_may_look_like_text(byte first, byte second)
     {
         using var written = new WordVectors(["number0", "b"], [BitConverter.ToSingle([first, second, 0xA0, 0x3D]), .1f, -.2f, .3f, .4f, .5f]);
-        var path = Path.Combine(folder, "v.bin");
+        var path = At("v.bin");
         VectorFiles.Write(written, path, VectorFormat.Binary);
         using var read = VectorFiles.Read(path);
         Assert.Equal(written[0].ToArray(), read[0].ToArray());
@@ -168,7 +164,7 @@ public sealed class VectorFilesTests : IDisposable
     {
         var good = File.ReadAllBytes(Fixtures.Path_("embeddings", "formats", "binary.bin"));
         var random = new Random(3);
-        var path = Path.Combine(folder, "damaged.bin");
+        var path = At("damaged.bin");
         for (var round = 0; round < 2000; round++)
         {
             var bytes = good.ToArray();
@@ -195,8 +191,8 @@ public sealed class VectorFilesTests : IDisposable
             using var written = new WordVectors([.. Enumerable.Range(0, 6 / dimension).Select(i => "w" + i)], values);
             foreach (var name in (string[])["small.bin", "small.bin.GZ"])
             {
-                VectorFiles.Write(written, Path.Combine(folder, name));
-                using var read = VectorFiles.Read(Path.Combine(folder, name));
+                VectorFiles.Write(written, At(name));
+                using var read = VectorFiles.Read(At(name));
                 Assert.Equal(written.Words, read.Words);
                 Assert.Equal(written[1].ToArray(), read[1].ToArray());
             }
@@ -206,7 +202,7 @@ public sealed class VectorFilesTests : IDisposable
     [Fact]
     public void A_header_alone_takes_no_memory()
     {
-        var path = Path.Combine(folder, "huge.bin.gz");
+        var path = At("huge.bin.gz");
         using (var stream = new System.IO.Compression.GZipStream(File.Create(path), System.IO.Compression.CompressionLevel.Fastest)) stream.Write("1000000 1048576\nword 0.5"u8);
         var before = GC.GetTotalAllocatedBytes();
         Assert.Throws<InvalidDataException>(() => VectorFiles.Read(path));
@@ -224,7 +220,7 @@ public sealed class VectorFilesTests : IDisposable
     [Fact]
     public void A_gzip_that_is_cut_says_so()
     {
-        var path = Path.Combine(folder, "cut.bin.gz");
+        var path = At("cut.bin.gz");
         VectorFiles.Write(VectorFiles.Read(Fixtures.Path_("embeddings", "eval.vectors.bin")), path);
         File.WriteAllBytes(path, File.ReadAllBytes(path)[..5000]);
         Assert.Contains("cut.bin.gz", Assert.Throws<InvalidDataException>(() => VectorFiles.Read(path)).Message, StringComparison.Ordinal);

@@ -1,17 +1,12 @@
 using Lect.Models;
+using Lect.Testing;
 using Lect.Text;
 
 namespace Lect.Tests.Gpt;
 
 /// <summary>GPT-1's fine-tuning: each transformation of the input learns its task, and what the verbs say afterwards is what was validated.</summary>
-public sealed class Gpt1Tests : IDisposable
+public sealed class Gpt1Tests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string At(params string[] parts) => Path.Combine([folder, .. parts]);
-
     private static readonly string[] s_good = ["fine", "lovely", "bright"], s_bad = ["awful", "dull", "grim"], s_things = ["cat", "dog", "tree", "house", "river", "hill"];
 
     private static string Sentence(Random random, string[] words) => $"the {s_things[random.Next(s_things.Length)]} is {words[random.Next(words.Length)]} and the {s_things[random.Next(s_things.Length)]} too .";
@@ -29,12 +24,6 @@ public sealed class Gpt1Tests : IDisposable
             Train = new() { Steps = 20, BatchSize = 8, Block = 32, Lr = 3e-3, EvalEvery = 20, Precision = "fp32" },
         }, At("gpt1"));
         return At("gpt1");
-    }
-
-    private string Write(string name, IEnumerable<string> lines)
-    {
-        File.WriteAllLines(At(name), lines);
-        return At(name);
     }
 
     private Dictionary<string, double> Run(string task, string data, double lmWeight = 0.5, bool regression = false, int steps = 60)

@@ -7,14 +7,8 @@ using static TorchSharp.torch;
 namespace Lect.Tests.Gpt;
 
 /// <summary>llama2.c's checkpoints, and folders from one precision to another.</summary>
-public sealed class ModelConversionTests : IDisposable
+public sealed class ModelConversionTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string At(string name) => Path.Combine(folder, name);
-
     private static string Stories => Fixtures.Shared("data", "checkpoints", "stories260K", "stories260K.bin");
 
     // What llama2.c (commit 350e04f, gcc -O2, run stories260K.bin -z tok512.bin -t 0 -n 256) generates from nothing.

@@ -3,20 +3,9 @@ using Lect.Testing;
 namespace Lect.Tests;
 
 /// <summary>Run files: strict keys, typed values, --set, and what is written can be read again.</summary>
-public sealed class RunFileTests : IDisposable
+public sealed class RunFileTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string Write(string yaml)
-    {
-        var path = Path.Combine(folder, "run.yaml");
-        File.WriteAllText(path, yaml);
-        return path;
-    }
-
-    private string Refused(string yaml, params string[] sets) => Assert.Throws<InvalidDataException>(() => RunFile.Load<PretrainGptConfig>(Write(yaml), sets)).Message;
+    private string Refused(string yaml, params string[] sets) => Assert.Throws<InvalidDataException>(() => RunFile.Load<PretrainGptConfig>(Write("run.yaml", yaml), sets)).Message;
 
     [Theory]
     [InlineData("seed: 1\ntrain:\n  stepz: 5\n", "line 3", "'train.stepz'", "steps")]
@@ -62,7 +51,7 @@ public sealed class RunFileTests : IDisposable
             Model = new() { ["n_layer"] = 2L, ["layer_norm_epsilon"] = 1e-12, ["activation_function"] = "relu", ["scale_attn_weights"] = false },
             Train = new() { Steps = 3, Lr = 1.0 / 3, Epsilon = 1e-9, Precision = "bf16" },
         };
-        var read = RunFile.Load<PretrainGptConfig>(Write(RunFile.Write(config)));
+        var read = RunFile.Load<PretrainGptConfig>(Write("run.yaml", RunFile.Write(config)));
         Assert.Equal(config.Train, read.Train);
         Assert.Equal(config.Tokenizer, read.Tokenizer);
         Assert.Equal((config.Data.Path, config.Data.Columns["text"], config.Seed), (read.Data.Path, read.Data.Columns["text"], read.Seed));
@@ -90,16 +79,16 @@ public sealed class RunFileTests : IDisposable
     [Theory, MemberData(nameof(Presets))]
     public void Every_preset_is_read_and_a_shrunken_copy_of_it_runs(string preset)
     {
-        var text = Path.Combine(folder, "text.txt");
+        var text = At("text.txt");
         File.WriteAllText(text, string.Concat(Enumerable.Range(0, 500).Select(i => $"The {i}th line of a small text.\n")));
         var own = RunFile.Load<PretrainGptConfig>(Path.Combine(Fixtures.Root, preset)).Model.Keys;
         string[] Shrunk((string Key, int Value)[] keys) => [.. keys.Where(k => own.Contains(k.Key)).Select(k => $"model.{k.Key}={k.Value}")];
         var config = RunFile.Load<PretrainGptConfig>(Path.Combine(Fixtures.Root, preset), [$"data.path={text}", "data.split=tail", "train.steps=2", "train.warmup=1", "train.micro_batch_size=2", "train.batch_tokens=null", "train.batch_size=4", "train.block=16",
             .. Shrunk([("n_layer", 1), ("n_embd", 16), ("n_head", 2), ("num_layers", 2), ("num_hidden_layers", 1), ("hidden_size", 16), ("num_heads", 2), ("num_attention_heads", 2), ("num_key_value_heads", 1), ("intermediate_size", 24), ("window_size", 4), ("sliding_window", 4)])]);
         config = config with { Tokenizer = config.Tokenizer with { Size = config.Tokenizer.Kind == "char" ? null : 300 } };
-        var state = PretrainGpt.Run(config, Path.Combine(folder, "run"));
+        var state = PretrainGpt.Run(config, At("run"));
         Assert.Equal((2, 2 * 4 * 16), (state.Step, state.Tokens));
-        using var model = LanguageModel.Load(Path.Combine(folder, "run"));   // what was written is a folder of that architecture
+        using var model = LanguageModel.Load(At("run"));   // what was written is a folder of that architecture
         Assert.Equal(16, model.Model.ContextLength);
         Assert.Equal(5, model.Score([1, 2, 3, 4, 5]).LogProbs.Length);
     }
@@ -125,9 +114,9 @@ public sealed class RunFileTests : IDisposable
     [Fact]
     public void A_model_that_memory_cannot_hold_is_refused_before_it_is_made()
     {
-        var text = Path.Combine(folder, "text.txt");
+        var text = At("text.txt");
         File.WriteAllText(text, string.Concat(Enumerable.Range(0, 500).Select(i => $"The {i}th line of a small text.\n")));
         var config = RunFile.Load<PretrainGptConfig>(Path.Combine(Fixtures.Root, "configs", "gpt", "gpt3", "175b.yaml"), [$"data.path={text}", "data.split=tail", "tokenizer.size=300", "train.block=8"]);
-        Assert.Contains("parameters, whose training takes", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config, Path.Combine(folder, "run"))).Message, StringComparison.Ordinal);
+        Assert.Contains("parameters, whose training takes", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config, At("run"))).Message, StringComparison.Ordinal);
     }
 }

@@ -9,17 +9,11 @@ using static TorchSharp.torch;
 namespace Lect.Tests;
 
 /// <summary>The loop: exact resume, run folders, averages over micro-batches, precision.</summary>
-public sealed class TrainLoopTests : IDisposable
+public sealed class TrainLoopTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string Folder(string name) => Path.Combine(folder, name);
-
     private string Text()
     {
-        var path = Path.Combine(folder, "text.txt");
+        var path = At("text.txt");
         if (!File.Exists(path)) File.WriteAllText(path, string.Concat(Enumerable.Range(0, 1500).Select(i => $"{i % 7} times {i % 13} is {i % 7 * (i % 13)}.\n")));
         return path;
     }
@@ -39,48 +33,48 @@ public sealed class TrainLoopTests : IDisposable
     [Theory, InlineData("fp32"), InlineData("bf16")]
     public void A_run_that_was_stopped_anywhere_ends_in_the_same_weights_and_metrics(string precision)
     {
-        PretrainGpt.Run(Config(precision), Folder("whole"));
+        PretrainGpt.Run(Config(precision), At("whole"));
         foreach (var at in (long[])[1, 6, 7, 13, 23])
         {
             using var stop = new CancellationTokenSource();
-            var run = Folder($"stopped-{at}");
+            var run = At($"stopped-{at}");
             Assert.ThrowsAny<OperationCanceledException>(() => PretrainGpt.Run(Config(precision), run, e => { if (e.Step == at) stop.Cancel(); }, stop: stop.Token));
             Assert.Equal(at, RunFolder.LastState(run).Step);
             PretrainGpt.Run(RunFolder.SettingsOf<PretrainGptConfig>(run, []), run);
-            Assert.Equal(Hash(Folder("whole")), Hash(run));
-            Assert.Equal(WithoutTime(Folder("whole")).Select(m => m.ToJsonString()), WithoutTime(run).Select(m => m.ToJsonString()));
+            Assert.Equal(Hash(At("whole")), Hash(run));
+            Assert.Equal(WithoutTime(At("whole")).Select(m => m.ToJsonString()), WithoutTime(run).Select(m => m.ToJsonString()));
         }
     }
 
     [Fact]
     public void A_run_that_was_killed_goes_on_from_its_last_whole_checkpoint()
     {
-        PretrainGpt.Run(Config(), Folder("whole"));
-        var run = Folder("killed");
+        PretrainGpt.Run(Config(), At("whole"));
+        var run = At("killed");
         Assert.Throws<InvalidOperationException>(() => PretrainGpt.Run(Config(), run, e => { if (e.Step == 13) throw new InvalidOperationException("killed"); }));
         File.AppendAllText(Path.Combine(run, "metrics.jsonl"), "{\"step\":14,\"lo");                        // a line cut short
         Directory.CreateDirectory(Path.Combine(run, "checkpoints", "unfinished"));                            // a checkpoint cut short
         File.WriteAllText(Path.Combine(run, "checkpoints", "unfinished", "model.safetensors"), "half");
         PretrainGpt.Run(RunFolder.SettingsOf<PretrainGptConfig>(run, []), run);
-        Assert.Equal(Hash(Folder("whole")), Hash(run));
-        Assert.Equal(WithoutTime(Folder("whole")).Select(m => m.ToJsonString()), WithoutTime(run).Select(m => m.ToJsonString()));
+        Assert.Equal(Hash(At("whole")), Hash(run));
+        Assert.Equal(WithoutTime(At("whole")).Select(m => m.ToJsonString()), WithoutTime(run).Select(m => m.ToJsonString()));
     }
 
     [Fact]
     public void A_kill_between_checkpoint_and_model_folder_loses_nothing()
     {
-        PretrainGpt.Run(Config(), Folder("whole"));
-        File.Delete(Path.Combine(Folder("whole"), "model.safetensors"));
-        var best = RunFolder.LastState(Folder("whole")).BestStep;
-        foreach (var later in Directory.GetDirectories(Path.Combine(Folder("whole"), "checkpoints")).Where(c => !c.EndsWith($"{best:000000}", StringComparison.Ordinal))) Directory.Delete(later, recursive: true);
-        PretrainGpt.Run(RunFolder.SettingsOf<PretrainGptConfig>(Folder("whole"), []), Folder("whole"));
-        Assert.True(File.Exists(Path.Combine(Folder("whole"), "model.safetensors")));
+        PretrainGpt.Run(Config(), At("whole"));
+        File.Delete(Path.Combine(At("whole"), "model.safetensors"));
+        var best = RunFolder.LastState(At("whole")).BestStep;
+        foreach (var later in Directory.GetDirectories(Path.Combine(At("whole"), "checkpoints")).Where(c => !c.EndsWith($"{best:000000}", StringComparison.Ordinal))) Directory.Delete(later, recursive: true);
+        PretrainGpt.Run(RunFolder.SettingsOf<PretrainGptConfig>(At("whole"), []), At("whole"));
+        Assert.True(File.Exists(Path.Combine(At("whole"), "model.safetensors")));
     }
 
     [Fact]
     public void The_folder_holds_what_the_contract_says()
     {
-        var run = Folder("run");
+        var run = At("run");
         PretrainGpt.Run(Config("auto"), run);
         var settings = RunFile.Load<PretrainGptConfig>(Path.Combine(run, "run.yaml"));
         Assert.Contains(settings.Train.Precision, (string[])["fp32", "bf16"]);
@@ -105,11 +99,11 @@ public sealed class TrainLoopTests : IDisposable
     [Fact]
     public void The_model_at_the_root_is_the_best_by_evaluation()
     {
-        var run = Folder("run");
+        var run = At("run");
         var characters = File.ReadAllText(Text()).ToCharArray();
         Seeds.Random(1, "shuffle").Shuffle(characters);
-        File.WriteAllText(Path.Combine(folder, "noise.txt"), new string(characters));   // the better the text is known, the worse noise is predicted
-        PretrainGpt.Run(Config(steps: 60) with { Data = new() { Path = Text(), ValidationPath = Path.Combine(folder, "noise.txt") } }, run);
+        File.WriteAllText(At("noise.txt"), new string(characters));   // the better the text is known, the worse noise is predicted
+        PretrainGpt.Run(Config(steps: 60) with { Data = new() { Path = Text(), ValidationPath = At("noise.txt") } }, run);
         var state = RunFolder.LastState(run);
         Assert.True(state.BestStep < 56, $"best at {state.BestStep}");
         Assert.Equal(Hash(Path.Combine(run, "checkpoints", $"step-{state.BestStep:000000}")), Hash(run));
@@ -118,7 +112,7 @@ public sealed class TrainLoopTests : IDisposable
     [Fact]
     public void Without_evaluation_the_last_model_stands_at_the_root()
     {
-        var run = Folder("run");
+        var run = At("run");
         PretrainGpt.Run(Config() with { Train = Config().Train with { EvalEvery = 0 } }, run);
         Assert.Equal(Hash(Path.Combine(run, "checkpoints", "step-000024")), Hash(run));
     }
@@ -126,37 +120,38 @@ public sealed class TrainLoopTests : IDisposable
     [Fact]
     public void A_finished_run_can_be_lengthened_but_not_shortened_or_changed()
     {
-        var run = Folder("run");
+        var run = At("run");
         PretrainGpt.Run(Config(steps: 10), run);
         var longer = RunFolder.SettingsOf<PretrainGptConfig>(run, ["train.steps=12"]);
         Assert.Equal(12, PretrainGpt.Run(longer, run).Step);
         Assert.Contains("train.steps = 5", Assert.Throws<InvalidDataException>(() => RunFolder.SettingsOf<PretrainGptConfig>(run, ["train.steps=5"])).Message, StringComparison.Ordinal);
+        Assert.Equal(12, RunFolder.SettingsOf<PretrainGptConfig>(run, ["seed=1"]).Train.Steps);   // what it has anyway
         Assert.Contains("train.lr=1", Assert.Throws<InvalidDataException>(() => RunFolder.SettingsOf<PretrainGptConfig>(run, ["train.lr=1"])).Message, StringComparison.Ordinal);
-        Assert.Contains("no run", Assert.Throws<InvalidDataException>(() => RunFolder.SettingsOf<PretrainGptConfig>(Folder("nowhere"), [])).Message, StringComparison.Ordinal);
+        Assert.Contains("no run", Assert.Throws<InvalidDataException>(() => RunFolder.SettingsOf<PretrainGptConfig>(At("nowhere"), [])).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_folder_that_holds_something_is_left_alone()
     {
-        PretrainGpt.Run(Config(steps: 1), Folder("run"));
-        Assert.Contains("another run", Assert.Throws<InvalidDataException>(() => RunFolder.Begin(Folder("run"), Config())).Message, StringComparison.Ordinal);
-        Directory.CreateDirectory(Folder("other"));
-        File.WriteAllText(Path.Combine(Folder("other"), "thesis.txt"), "mine");
-        Assert.Contains("files", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config(), Folder("other"))).Message, StringComparison.Ordinal);
+        PretrainGpt.Run(Config(steps: 1), At("run"));
+        Assert.Contains("another run", Assert.Throws<InvalidDataException>(() => RunFolder.Begin(At("run"), Config())).Message, StringComparison.Ordinal);
+        Directory.CreateDirectory(At("other"));
+        File.WriteAllText(Path.Combine(At("other"), "thesis.txt"), "mine");
+        Assert.Contains("files", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config(), At("other"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_folder_is_used_by_one_process_at_a_time()
     {
-        using var run = RunFolder.Begin(Folder("run"), Config());
-        Assert.Contains("another process", Assert.Throws<InvalidDataException>(() => RunFolder.Open(Folder("run"))).Message, StringComparison.Ordinal);
+        using var run = RunFolder.Begin(At("run"), Config());
+        Assert.Contains("another process", Assert.Throws<InvalidDataException>(() => RunFolder.Open(At("run"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_checkpoint_that_cannot_be_written_leaves_the_ones_before_it()
     {
-        PretrainGpt.Run(Config(), Folder("whole"));
-        var run = Folder("run");
+        PretrainGpt.Run(Config(), At("whole"));
+        var run = At("run");
         var inTheWay = Path.Combine(run, "checkpoints", "unfinished");
         var failed = Assert.ThrowsAny<IOException>(() => PretrainGpt.Run(Config(), run, e => { if (e.Step == 9) File.WriteAllText(inTheWay, "no folder can be made here"); }));
         Assert.Contains("checkpoint of step 10", failed.Message, StringComparison.Ordinal);
@@ -164,14 +159,14 @@ public sealed class TrainLoopTests : IDisposable
         Assert.Contains("--resume", failed.Message, StringComparison.Ordinal);
         File.Delete(inTheWay);
         PretrainGpt.Run(RunFolder.SettingsOf<PretrainGptConfig>(run, []), run);
-        Assert.Equal(Hash(Folder("whole")), Hash(run));
+        Assert.Equal(Hash(At("whole")), Hash(run));
     }
 
     [Fact]
     public void A_start_that_failed_can_be_corrected_in_its_folder()
     {
-        var run = Folder("run");
-        Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Data = new() { Path = Path.Combine(folder, "typo.txt") } }, run));
+        var run = At("run");
+        Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Data = new() { Path = At("typo.txt") } }, run));
         Assert.Equal(24, PretrainGpt.Run(Config(), run).Step);
         Assert.Contains("another run", Assert.Throws<InvalidDataException>(() => RunFolder.Begin(run, Config())).Message, StringComparison.Ordinal);
     }
@@ -179,46 +174,46 @@ public sealed class TrainLoopTests : IDisposable
     [Fact]
     public void A_bad_row_is_named_with_its_line_wherever_it_is_read_in_parallel()
     {
-        File.WriteAllText(Path.Combine(folder, "rows.jsonl"), string.Concat(Enumerable.Repeat("{\"text\": \"a row of text\"}\n", 50)) + "{\"text\": 5\n");
+        File.WriteAllText(At("rows.jsonl"), string.Concat(Enumerable.Repeat("{\"text\": \"a row of text\"}\n", 50)) + "{\"text\": 5\n");
         foreach (var tokenizer in (TokenizerConfig[])[new() { Kind = "char" }, new() { Size = 300 }])
-            Assert.Contains("line 51", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Tokenizer = tokenizer, Data = new() { Path = Path.Combine(folder, "rows.jsonl") } }, Folder("run"))).Message, StringComparison.Ordinal);
+            Assert.Contains("line 51", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Tokenizer = tokenizer, Data = new() { Path = At("rows.jsonl") } }, At("run"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_schedule_is_checked_where_epochs_are_given_too()
     {
         var config = Config() with { Train = Config().Train with { Steps = null, Epochs = 0.5, Schedule = "cosin" } };
-        Assert.Contains("train.schedule = 'cosin'", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config, Folder("run"))).Message, StringComparison.Ordinal);
-        Assert.Equal(RunFolder.LastState(Folder("epochs")), RunState.Start);
-        var state = PretrainGpt.Run(config with { Train = config.Train with { Schedule = "wsd", Warmup = 5000 } }, Folder("epochs"));
+        Assert.Contains("train.schedule = 'cosin'", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config, At("run"))).Message, StringComparison.Ordinal);
+        Assert.Equal(RunFolder.LastState(At("epochs")), RunState.Start);
+        var state = PretrainGpt.Run(config with { Train = config.Train with { Schedule = "wsd", Warmup = 5000 } }, At("epochs"));
         Assert.True(state.Step > 10);
     }
 
     [Fact]
     public void Keys_beside_prepared_data_and_a_foreign_tokenizer_are_refused()
     {
-        TextData.Prepare(Config().Data, Config().Tokenizer, Folder("tokens"));
-        var config = Config() with { Data = new() { Path = Folder("tokens") } };
-        Assert.Contains("tokenizer=null", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config, Folder("run"))).Message, StringComparison.Ordinal);
-        TokenizerTrainer.Characters(["another alphabet!!"]).Save(Folder("foreign"));
-        Assert.Contains("another tokenizer", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config with { Tokenizer = new() { Path = Folder("foreign") } }, Folder("run"))).Message, StringComparison.Ordinal);
+        TextData.Prepare(Config().Data, Config().Tokenizer, At("tokens"));
+        var config = Config() with { Data = new() { Path = At("tokens") } };
+        Assert.Contains("tokenizer=null", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config, At("run"))).Message, StringComparison.Ordinal);
+        TokenizerTrainer.Characters(["another alphabet!!"]).Save(At("foreign"));
+        Assert.Contains("another tokenizer", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(config with { Tokenizer = new() { Path = At("foreign") } }, At("run"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Too_little_text_is_refused()
     {
-        File.WriteAllText(Path.Combine(folder, "short.txt"), "too short");
-        var message = Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Data = new() { Path = Path.Combine(folder, "short.txt"), Validation = 0 } }, Folder("run"))).Message;
+        File.WriteAllText(At("short.txt"), "too short");
+        var message = Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Data = new() { Path = At("short.txt"), Validation = 0 } }, At("run"))).Message;
         Assert.Contains("train.block", message, StringComparison.Ordinal);
-        File.WriteAllText(Path.Combine(folder, "empty.txt"), "");
-        Assert.Contains("no text", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Data = new() { Path = Path.Combine(folder, "empty.txt") } }, Folder("run2"))).Message, StringComparison.Ordinal);
-        Assert.Contains("Lower tokenizer.size", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Tokenizer = new() { Size = 50_000 } }, Folder("run3"))).Message, StringComparison.Ordinal);
+        File.WriteAllText(At("empty.txt"), "");
+        Assert.Contains("no text", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Data = new() { Path = At("empty.txt") } }, At("run2"))).Message, StringComparison.Ordinal);
+        Assert.Contains("Lower tokenizer.size", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Tokenizer = new() { Size = 50_000 } }, At("run3"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_loss_that_explodes_ends_the_run_with_advice()
     {
-        var message = Assert.Throws<ArithmeticException>(() => PretrainGpt.Run(Config() with { Train = Config().Train with { Lr = 1e30, Warmup = 0, Clip = 0 } }, Folder("run"))).Message;
+        var message = Assert.Throws<ArithmeticException>(() => PretrainGpt.Run(Config() with { Train = Config().Train with { Lr = 1e30, Warmup = 0, Clip = 0 } }, At("run"))).Message;
         Assert.Contains("lower train.lr", message, StringComparison.Ordinal);
     }
 
@@ -227,7 +222,7 @@ public sealed class TrainLoopTests : IDisposable
     {
         var losses = ((int[])[6, 3, 1]).Select(micro =>
         {
-            var run = Folder($"micro-{micro}");
+            var run = At($"micro-{micro}");
             PretrainGpt.Run(Config(steps: 3) with { Train = Config(steps: 3).Train with { MicroBatchSize = micro, Dropout = 0 } }, run);
             return RunFolder.ReadMetrics(run).Where(m => m["loss"] is not null).Select(m => (double)m["loss"]!).ToArray();
         }).ToList();
@@ -283,19 +278,19 @@ public sealed class TrainLoopTests : IDisposable
     [Fact]
     public void A_model_goes_on_from_a_folder_with_its_own_tokenizer()
     {
-        PretrainGpt.Run(Config(steps: 2), Folder("first"));
-        var second = Config(steps: 3) with { Model = new() { ["path"] = Folder("first") }, Tokenizer = new() };
-        PretrainGpt.Run(second, Folder("second"));
-        Assert.Equal(File.ReadAllText(Path.Combine(Folder("first"), "tokenizer.json")), File.ReadAllText(Path.Combine(Folder("second"), "tokenizer.json")));
-        Assert.True((double)RunFolder.ReadMetrics(Folder("second")).First()["loss"]! < (double)RunFolder.ReadMetrics(Folder("first")).First()["loss"]!);
+        PretrainGpt.Run(Config(steps: 2), At("first"));
+        var second = Config(steps: 3) with { Model = new() { ["path"] = At("first") }, Tokenizer = new() };
+        PretrainGpt.Run(second, At("second"));
+        Assert.Equal(File.ReadAllText(Path.Combine(At("first"), "tokenizer.json")), File.ReadAllText(Path.Combine(At("second"), "tokenizer.json")));
+        Assert.True((double)RunFolder.ReadMetrics(At("second")).First()["loss"]! < (double)RunFolder.ReadMetrics(At("first")).First()["loss"]!);
     }
 
     [Fact]
     public void Prepared_tokens_give_the_same_run_as_their_text()
     {
-        TextData.Prepare(Config().Data, Config().Tokenizer, Folder("tokens"));
-        PretrainGpt.Run(Config(steps: 3), Folder("text"));
-        PretrainGpt.Run(Config(steps: 3) with { Data = new() { Path = Folder("tokens") }, Tokenizer = new() }, Folder("prepared"));
-        Assert.Equal(Hash(Folder("text")), Hash(Folder("prepared")));
+        TextData.Prepare(Config().Data, Config().Tokenizer, At("tokens"));
+        PretrainGpt.Run(Config(steps: 3), At("text"));
+        PretrainGpt.Run(Config(steps: 3) with { Data = new() { Path = At("tokens") }, Tokenizer = new() }, At("prepared"));
+        Assert.Equal(Hash(At("text")), Hash(At("prepared")));
     }
 }

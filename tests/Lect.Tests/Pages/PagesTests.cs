@@ -6,12 +6,8 @@ using Lect.Testing;
 namespace Lect.Tests.Pages;
 
 /// <summary>The attention page's data are the model's, and the slides' numbers are the lecture's.</summary>
-public sealed class PagesTests : IDisposable
+public sealed class PagesTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("lect").FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     private static JsonNode Data(string page)
     {
         var from = page.IndexOf("const data = ", StringComparison.Ordinal) + "const data = ".Length;
@@ -38,8 +34,8 @@ public sealed class PagesTests : IDisposable
     {
         var sets = new List<string> { "data.source=copy", "data.pairs=60", "data.letters=5", "tokenizer.kind=word", "tokenizer.min_frequency=1", "train.steps=1", "train.batch_size=4", "train.eval_every=0" };
         sets.AddRange(recipe == "transformer" ? ["model.d_model=16", "model.heads=2", "model.ff=16", "model.encoder_layers=2", "model.decoder_layers=3"] : ["model.hidden=8", "model.decoder_hidden=8", "model.attention=8", "model.maxout=8", "model.embed=8"]);
-        TrainSeq2Seq.Run(RunFile.Load<TrainSeq2SeqConfig>(null, sets) with { Recipe = recipe }, Path.Combine(folder, "run"));
-        using var translator = Translator.Load(Path.Combine(folder, "run"));
+        TrainSeq2Seq.Run(RunFile.Load<TrainSeq2SeqConfig>(null, sets) with { Recipe = recipe }, At("run"));
+        using var translator = Translator.Load(At("run"));
         var views = AttentionMap.Of(translator, "a b c", "c b");
         Assert.Equal(recipe == "transformer" ? ["target to source", "encoder", "decoder"] : ["target to source"], views.Select(v => v.Name));
         Assert.Equal(["c", "b", "</s>"], views[0].Queries);

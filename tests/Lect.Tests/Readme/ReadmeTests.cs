@@ -4,12 +4,8 @@ using Lect.Text;
 namespace Lect.Tests;
 
 /// <summary>The README's example is the code below, and it runs.</summary>
-public sealed class ReadmeTests : IDisposable
+public sealed class ReadmeTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     private static void Example(string text, string run)
     {
         // README: begin
@@ -31,10 +27,10 @@ public sealed class ReadmeTests : IDisposable
     [Fact]
     public void The_example_runs()
     {
-        var text = Path.Combine(folder, "text.txt");
+        var text = At("text.txt");
         File.WriteAllText(text, string.Concat(Enumerable.Range(0, 500).Select(i => $"Once upon a time there were {i} trees in a wood.\n")));
-        Example(text, Path.Combine(folder, "run"));
-        Assert.True(File.Exists(Path.Combine(folder, "run", "model.safetensors")));
+        Example(text, At("run"));
+        Assert.True(File.Exists(At("run", "model.safetensors")));
     }
 
     [Fact]

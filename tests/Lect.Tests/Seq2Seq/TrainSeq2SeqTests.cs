@@ -5,14 +5,8 @@ using Lect.Text;
 namespace Lect.Tests.Seq2Seq;
 
 /// <summary>The recipe of encoder-decoders: data, batches, training, resuming, translating.</summary>
-public sealed class TrainSeq2SeqTests : IDisposable
+public sealed class TrainSeq2SeqTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("lect").FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string Out(string name) => Path.Combine(folder, name);
-
     private static TrainSeq2SeqConfig Config(string recipe, params string[] sets) => RunFile.Load<TrainSeq2SeqConfig>(null, ["data.source=copy", "data.pairs=400", "data.letters=4", "tokenizer.kind=word", "tokenizer.min_frequency=1", "train.batch_size=16", "train.lr=1e-2", "train.weight_decay=0", "train.precision=fp32", "train.eval_every=40", "train.log_every=20", .. recipe == "transformer"
         ? (string[])["model.d_model=32", "model.heads=2", "model.encoder_layers=1", "model.decoder_layers=1", "model.ff=64", "model.dropout=0", "train.lr=5e-3"] : ["model.embed=24", "model.hidden=48", "model.decoder_hidden=48", "model.attention=24", "model.maxout=24", "model.layers=1"], .. sets]) with
     { Recipe = recipe };
@@ -22,14 +16,14 @@ public sealed class TrainSeq2SeqTests : IDisposable
     public void Copying_is_learned_saved_and_translated(string recipe, string kind)
     {
         var config = Config(recipe, "train.steps=300", "train.eval_every=300", "data.pairs=1000", "data.letters=3", "train.schedule=linear", recipe == "seq2seq" ? $"model.kind={kind}" : $"model.norm={kind}");
-        TrainSeq2Seq.Run(config, Out("run"));
-        var line = RunFolder.ReadMetrics(Out("run")).Last(m => m.ContainsKey("val_loss"));
+        TrainSeq2Seq.Run(config, At("run"));
+        var line = RunFolder.ReadMetrics(At("run")).Last(m => m.ContainsKey("val_loss"));
         Assert.True((double)line["val_loss"]! < 1, $"{line}");
-        using var translator = Translator.Load(Out("run"));
+        using var translator = Translator.Load(At("run"));
         string[] texts = ["a b", "c", "d e f", "z y x"];
         var together = translator.Translate(texts);
         // Batch normalization, whose averages are saved as buffers, learns it more slowly.
-        if (kind == "batch_norm") Assert.Contains(SafeTensorsFile.Open(Path.Combine(Out("run"), "model.safetensors")).Tensors.Keys, k => k.EndsWith("running_var", StringComparison.Ordinal));
+        if (kind == "batch_norm") Assert.Contains(SafeTensorsFile.Open(Path.Combine(At("run"), "model.safetensors")).Tensors.Keys, k => k.EndsWith("running_var", StringComparison.Ordinal));
         else Assert.True(texts.Zip(together).Count(p => p.First == p.Second.Text) >= 3, string.Join(", ", together.Select(t => t.Text)));
         for (var i = 0; i < texts.Length; i++)
         {
@@ -45,12 +39,12 @@ public sealed class TrainSeq2SeqTests : IDisposable
     public void A_run_that_was_stopped_ends_in_the_same_weights(string recipe)
     {
         var config = Config(recipe, "train.steps=12", "train.checkpoint_every=4", "train.eval_every=0", "train.dropout=0.2", "train.label_smoothing=0.1");
-        TrainSeq2Seq.Run(config, Out("whole"));
+        TrainSeq2Seq.Run(config, At("whole"));
         using var stop = new CancellationTokenSource();
         var short_ = config with { Train = config.Train with { LogEvery = 1 } };
-        Assert.Throws<OperationCanceledException>(() => TrainSeq2Seq.Run(short_, Out("stopped"), e => { if (e.Step == 6) stop.Cancel(); }, stop: stop.Token));
-        TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(Out("stopped"), []), Out("stopped"));
-        Assert.Equal(File.ReadAllBytes(Path.Combine(Out("whole"), "model.safetensors")), File.ReadAllBytes(Path.Combine(Out("stopped"), "model.safetensors")));
+        Assert.Throws<OperationCanceledException>(() => TrainSeq2Seq.Run(short_, At("stopped"), e => { if (e.Step == 6) stop.Cancel(); }, stop: stop.Token));
+        TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(At("stopped"), []), At("stopped"));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(At("whole"), "model.safetensors")), File.ReadAllBytes(Path.Combine(At("stopped"), "model.safetensors")));
     }
 
     [Theory, InlineData("en-ja", "char"), InlineData("en-zh-Hans", "zh"), InlineData("en-ko", "char"), InlineData("zh-Hans-en", null), InlineData("en-de", null), InlineData(null, null)]
@@ -64,40 +58,40 @@ public sealed class TrainSeq2SeqTests : IDisposable
     public void The_mean_of_the_last_checkpoints_is_taken_where_it_is_better_and_bleu_may_decide()
     {
         var config = Config("transformer", "train.steps=60", "train.eval_every=10", "train.checkpoint_every=10", "train.average=4", "train.best=bleu", "train.lr=2e-2", "train.schedule=constant");
-        var state = TrainSeq2Seq.Run(config, Out("run"));
-        var lines = RunFolder.ReadMetrics(Out("run")).Where(l => l.ContainsKey("bleu")).ToList();
+        var state = TrainSeq2Seq.Run(config, At("run"));
+        var lines = RunFolder.ReadMetrics(At("run")).Where(l => l.ContainsKey("bleu")).ToList();
         var (single, mean) = (lines.Where(l => l["averaged"] is null).Max(l => (double)l["bleu"]!), lines.Single(l => l["averaged"] is not null));
         Assert.Equal(single, -state.Best, 1e-9);
         Assert.Equal(4, (int)mean["averaged"]!);
-        var last = Directory.GetDirectories(Path.Combine(Out("run"), "checkpoints")).OrderBy(c => c, StringComparer.Ordinal).TakeLast(4).Select(c => SafeTensorsFile.Open(Path.Combine(c, "model.safetensors"))).ToList();
+        var last = Directory.GetDirectories(Path.Combine(At("run"), "checkpoints")).OrderBy(c => c, StringComparer.Ordinal).TakeLast(4).Select(c => SafeTensorsFile.Open(Path.Combine(c, "model.safetensors"))).ToList();
         using var scope = TorchSharp.torch.NewDisposeScope();
-        var (key, root) = ("transformer.encoder.layers.0.linear1.weight", SafeTensorsFile.Open(Path.Combine(Out("run"), "model.safetensors")));
+        var (key, root) = ("transformer.encoder.layers.0.linear1.weight", SafeTensorsFile.Open(Path.Combine(At("run"), "model.safetensors")));
         var average = last.Select(c => c.Load(key)).Aggregate((a, b) => a + b) / 4;
         var isMean = (average - root.Load(key)).abs().max().Number() < 1e-6;
         Assert.Equal((double)mean["bleu"]! > single, isMean);
         // A finished run that is resumed stays as it is.
-        var bytes = File.ReadAllBytes(Path.Combine(Out("run"), "model.safetensors"));
-        TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(Out("run"), []), Out("run"));
-        Assert.Equal(bytes, File.ReadAllBytes(Path.Combine(Out("run"), "model.safetensors")));
-        Assert.Equal(lines.Count, RunFolder.ReadMetrics(Out("run")).Count(l => l.ContainsKey("bleu")));
+        var bytes = File.ReadAllBytes(Path.Combine(At("run"), "model.safetensors"));
+        TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(At("run"), []), At("run"));
+        Assert.Equal(bytes, File.ReadAllBytes(Path.Combine(At("run"), "model.safetensors")));
+        Assert.Equal(lines.Count, RunFolder.ReadMetrics(At("run")).Count(l => l.ContainsKey("bleu")));
         Assert.Contains("train.average = 1", Assert.Throws<InvalidDataException>(Config("seq2seq", "train.steps=1", "train.average=1").Validate).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_marian_model_is_fine_tuned_with_its_own_tokenizers()
     {
-        Directory.CreateDirectory(Out("marian"));
-        foreach (var file in MarianTokenizers.Files) File.Copy(Fixtures.Path_("tokenizers", "marian", file), Path.Combine(Out("marian"), file));
-        File.WriteAllText(Path.Combine(Out("marian"), "generation_config.json"), """{"num_beams": 3, "max_length": 20, "bad_words_ids": [[878]], "forced_eos_token_id": 0, "eos_token_id": 0}""");
+        Directory.CreateDirectory(At("marian"));
+        foreach (var file in MarianTokenizers.Files) File.Copy(Fixtures.Path_("tokenizers", "marian", file), Path.Combine(At("marian"), file));
+        File.WriteAllText(Path.Combine(At("marian"), "generation_config.json"), """{"num_beams": 3, "max_length": 20, "bad_words_ids": [[878]], "forced_eos_token_id": 0, "eos_token_id": 0}""");
         using (var fresh = new Marian(new() { VocabSize = 879, DModel = 32, EncoderLayers = 1, DecoderLayers = 1, EncoderAttentionHeads = 2, DecoderAttentionHeads = 2, EncoderFfnDim = 64, DecoderFfnDim = 64, MaxPositionEmbeddings = 64, PadTokenId = 878, DecoderStartTokenId = 878, ScaleEmbedding = true }))
         {
             fresh.Initialize(1);
-            ModelFolder.Save(fresh, Out("marian"));
+            ModelFolder.Save(fresh, At("marian"));
         }
-        File.WriteAllText(Out("pairs.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Range(0, 40).Select(i => i % 2 == 0 ? "Good morning.\tBonjour.\n" : "Thank you very much.\tMerci beaucoup.\n")));
-        var config = RunFile.Load<TrainSeq2SeqConfig>(null, [$"model.path={Out("marian")}", $"data.path={Out("pairs.tsv")}", "data.validation=0", "train.steps=120", "train.batch_size=8", "train.lr=5e-3", "train.weight_decay=0", "train.dropout=0", "train.eval_every=0", "train.precision=fp32"]) with { Recipe = "transformer" };
-        TrainSeq2Seq.Run(config, Out("run"));
-        using var translator = Translator.Load(Out("run"));
+        File.WriteAllText(At("pairs.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Range(0, 40).Select(i => i % 2 == 0 ? "Good morning.\tBonjour.\n" : "Thank you very much.\tMerci beaucoup.\n")));
+        var config = RunFile.Load<TrainSeq2SeqConfig>(null, [$"model.path={At("marian")}", $"data.path={At("pairs.tsv")}", "data.validation=0", "train.steps=120", "train.batch_size=8", "train.lr=5e-3", "train.weight_decay=0", "train.dropout=0", "train.eval_every=0", "train.precision=fp32"]) with { Recipe = "transformer" };
+        TrainSeq2Seq.Run(config, At("run"));
+        using var translator = Translator.Load(At("run"));
         Assert.Equal((3, 19, 0), (translator.Defaults.Beams, translator.Defaults.MaxNewTokens, translator.Defaults.ForcedEosTokenId));
         Assert.Equal(["Bonjour.", "Merci beaucoup."], translator.Translate(["Good morning.", "Thank you very much."]).Select(t => t.Text));
         Assert.Contains("tokenizer", Assert.Throws<InvalidDataException>((config with { Tokenizer = new() { Kind = "bpe" } }).Validate).Message, StringComparison.Ordinal);
@@ -107,8 +101,8 @@ public sealed class TrainSeq2SeqTests : IDisposable
     public void Unknown_words_are_copied_and_the_n_best_come_in_order()
     {
         var config = Config("transformer", "train.steps=400", "train.eval_every=0", "data.pairs=1500", "data.letters=3", "train.schedule=linear", "tokenizer.size=20", "seed=4");   // 16 of 26 letters; with some seeds the attention of so small a model looks beside the word that it copies
-        TrainSeq2Seq.Run(config, Out("run"));
-        using var translator = Translator.Load(Out("run"));
+        TrainSeq2Seq.Run(config, At("run"));
+        using var translator = Translator.Load(At("run"));
         var known = Enumerable.Range(0, 26).Select(i => ((char)('a' + i)).ToString()).Where(c => translator.TargetTokenizer!.IdOf(c) is not null).ToList();
         string[] texts = [$"{known[0]} Qwerty {known[1]}", $"Zork {known[2]}"];
         Assert.All(translator.Translate(texts, new() { CopyUnknown = false }), t => Assert.DoesNotContain("Q", t.Text, StringComparison.Ordinal));
@@ -126,9 +120,9 @@ public sealed class TrainSeq2SeqTests : IDisposable
     {
         // A rate of almost nothing: the first evaluation stays the best, or all are equal.
         var config = Config("seq2seq", "train.steps=100", "train.lr=1e-30", "train.warmup=0", "train.eval_every=3", "train.patience=2", "train.eval_sentences=0");
-        Assert.Equal(9, TrainSeq2Seq.Run(config, Out("run")).Step);
-        Assert.Equal(9, TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(Out("run"), []), Out("run")).Step);
-        Assert.True(File.Exists(Path.Combine(Out("run"), "model.safetensors")));
+        Assert.Equal(9, TrainSeq2Seq.Run(config, At("run")).Step);
+        Assert.Equal(9, TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(At("run"), []), At("run")).Step);
+        Assert.True(File.Exists(Path.Combine(At("run"), "model.safetensors")));
         Assert.Contains("patience", Assert.Throws<InvalidDataException>(Config("seq2seq", "train.steps=1", "train.patience=1", "train.eval_every=0").Validate).Message, StringComparison.Ordinal);
     }
 
@@ -155,29 +149,29 @@ public sealed class TrainSeq2SeqTests : IDisposable
     [Fact]
     public void Pairs_come_from_two_files_columns_the_sdk_or_are_made_up()
     {
-        File.WriteAllLines(Out("a.txt"), ["One", "Two", "Three"]);
-        File.WriteAllLines(Out("b.txt"), ["Eins", "Zwei", "Drei"]);
-        Assert.Equal([("one", "eins"), ("two", "zwei"), ("three", "drei")], new PairDataConfig { Path = Out("a.txt"), TargetPath = Out("b.txt"), Validation = 0, Lowercase = true }.Read(1).Select(p => (p.Source, p.Target)));
-        File.WriteAllText(Out("c.tsv"), "en\tde\nOne\tEins\n");
-        Assert.Equal(("One", "Eins"), new PairDataConfig { Path = Out("c.tsv"), Columns = new() { ["source"] = "en", ["target"] = "de" }, Validation = 0 }.Read(1).Select(p => (p.Source, p.Target)).Single());
+        File.WriteAllLines(At("a.txt"), ["One", "Two", "Three"]);
+        File.WriteAllLines(At("b.txt"), ["Eins", "Zwei", "Drei"]);
+        Assert.Equal([("one", "eins"), ("two", "zwei"), ("three", "drei")], new PairDataConfig { Path = At("a.txt"), TargetPath = At("b.txt"), Validation = 0, Lowercase = true }.Read(1).Select(p => (p.Source, p.Target)));
+        File.WriteAllText(At("c.tsv"), "en\tde\nOne\tEins\n");
+        Assert.Equal(("One", "Eins"), new PairDataConfig { Path = At("c.tsv"), Columns = new() { ["source"] = "en", ["target"] = "de" }, Validation = 0 }.Read(1).Select(p => (p.Source, p.Target)).Single());
         var reversed = new PairDataConfig { Source = "reverse", Pairs = 100, Letters = 5 }.Read(1).ToList();
         Assert.Equal(104, reversed.Count);
         Assert.All(reversed, p => Assert.Equal(p.Target, string.Join(' ', p.Source.Split(' ').Reverse())));
         Assert.Equal(reversed, new PairDataConfig { Source = "reverse", Pairs = 100, Letters = 5 }.Read(1));
 
-        File.WriteAllLines(Out("d.txt"), ["Eins", "", "Drei", "Vier"]);
-        var lengths = Assert.Throws<InvalidDataException>(() => new PairDataConfig { Path = Out("a.txt"), TargetPath = Out("d.txt") }.Read(1).ToList()).Message;
+        File.WriteAllLines(At("d.txt"), ["Eins", "", "Drei", "Vier"]);
+        var lengths = Assert.Throws<InvalidDataException>(() => new PairDataConfig { Path = At("a.txt"), TargetPath = At("d.txt") }.Read(1).ToList()).Message;
         foreach (var part in (string[])["3 lines", "4 in", "Line 2"]) Assert.Contains(part, lengths, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Unigram_pieces_and_pairs_with_an_empty_side()
     {
-        File.WriteAllText(Out("c.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Repeat("a red house\tein rotes haus\nthe red cat\tdie rote katze\n\tleer\n", 20)));
+        File.WriteAllText(At("c.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Repeat("a red house\tein rotes haus\nthe red cat\tdie rote katze\n\tleer\n", 20)));
         var notes = new List<string>();
-        TrainSeq2Seq.Run(RunFile.Load<TrainSeq2SeqConfig>(null, [$"data.path={Out("c.tsv")}", "data.validation=0", "tokenizer.kind=unigram", "tokenizer.size=40", "train.steps=2", "train.eval_every=0", "model.hidden=8", "model.embed=8"]) with { Recipe = "seq2seq" }, Out("run"), note: notes.Add);
+        TrainSeq2Seq.Run(RunFile.Load<TrainSeq2SeqConfig>(null, [$"data.path={At("c.tsv")}", "data.validation=0", "tokenizer.kind=unigram", "tokenizer.size=40", "train.steps=2", "train.eval_every=0", "model.hidden=8", "model.embed=8"]) with { Recipe = "seq2seq" }, At("run"), note: notes.Add);
         Assert.Contains(notes, n => n.StartsWith("20 pairs with an empty side", StringComparison.Ordinal));
-        using var translator = Translator.Load(Out("run"));
+        using var translator = Translator.Load(At("run"));
         Assert.Equal("a red house", translator.SourceTokenizer!.Decode(translator.Encode("a red house"), skipSpecialTokens: true));
         Assert.False(translator.SourceTokenizer.IsSameAs(translator.TargetTokenizer!));
     }
@@ -201,10 +195,10 @@ public sealed class TrainSeq2SeqTests : IDisposable
     {
         var faults = Assert.Throws<InvalidDataException>(Config("bert", "data.source=web", "data.pair=de-fr", "train.label_smoothing=1", "tokenizer.kind=words", "train.steps=1").Validate).Message;
         foreach (var part in (string[])["recipe = 'bert'", "data.source = 'web'", "data.pair = 'de-fr'", "label_smoothing = 1", "tokenizer.kind = 'words'"]) Assert.Contains(part, faults, StringComparison.Ordinal);
-        Assert.Contains("kind = 'gru'", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("seq2seq", "train.steps=1", "model.kind=gru"), Out("a"))).Message, StringComparison.Ordinal);
-        Assert.Contains("no multiple", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("transformer", "train.steps=1", "model.heads=3"), Out("b"))).Message, StringComparison.Ordinal);
-        File.WriteAllText(Out("long.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Repeat("one two three\tfour five six\n", 40)));
-        Assert.Contains("max_length", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("seq2seq", "train.steps=1", "data.source=null", $"data.path={Out("long.tsv")}", "data.max_length=1"), Out("c"))).Message, StringComparison.Ordinal);
+        Assert.Contains("kind = 'gru'", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("seq2seq", "train.steps=1", "model.kind=gru"), At("a"))).Message, StringComparison.Ordinal);
+        Assert.Contains("no multiple", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("transformer", "train.steps=1", "model.heads=3"), At("b"))).Message, StringComparison.Ordinal);
+        File.WriteAllText(At("long.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Repeat("one two three\tfour five six\n", 40)));
+        Assert.Contains("max_length", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("seq2seq", "train.steps=1", "data.source=null", $"data.path={At("long.tsv")}", "data.max_length=1"), At("c"))).Message, StringComparison.Ordinal);
     }
 
     public static TheoryData<string> Presets => [.. new[] { "seq2seq", "transformer" }.SelectMany(f => Directory.EnumerateFiles(Path.Combine(Fixtures.Root, "configs", f), "*.yaml")).Select(f => Path.GetRelativePath(Fixtures.Root, f))];
@@ -215,6 +209,6 @@ public sealed class TrainSeq2SeqTests : IDisposable
         var sets = new List<string> { "data.source=copy", "data.pairs=60", "data.letters=5", "tokenizer.kind=word", "tokenizer.min_frequency=1", "tokenizer.size=300", "train.steps=2", "train.batch_tokens=null", "train.batch_size=4", "train.eval_every=2" };
         sets.AddRange(preset.Contains("transformer", StringComparison.Ordinal) ? ["model.d_model=16", "model.ff=16"] : ["model.hidden=8", "model.decoder_hidden=8", "model.attention=8", "model.maxout=8"]);
         var config = RunFile.Load<TrainSeq2SeqConfig>(Path.Combine(Fixtures.Root, preset), sets);
-        Assert.Equal(2, TrainSeq2Seq.Run(config, Out("run")).Step);
+        Assert.Equal(2, TrainSeq2Seq.Run(config, At("run")).Step);
     }
 }

@@ -3,19 +3,8 @@ using Lect.Testing;
 namespace Lect.Text.Tests;
 
 /// <summary>Documents, their splits, and the files of token ids made of them.</summary>
-public sealed class DocumentsTests : IDisposable
+public sealed class DocumentsTests : TemporaryFolder
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
-    private string Write(string name, string text)
-    {
-        var path = Path.Combine(folder, name);
-        File.WriteAllText(path, text);
-        return path;
-    }
-
     [Fact]
     public void The_tail_of_a_text_is_for_validation_and_no_character_is_lost()
     {
@@ -70,8 +59,8 @@ public sealed class DocumentsTests : IDisposable
     public void Token_files_hold_the_ids_of_all_documents_in_order()
     {
         var tokenizer = TokenizerTrainer.ByteLevelBpe(s_documents.Select(d => d.Text), 300);
-        var written = TokenFolder.Write(folder, s_documents, tokenizer);
-        var opened = TokenFolder.Open(folder);
+        var written = TokenFolder.Write(Folder, s_documents, tokenizer);
+        var opened = TokenFolder.Open(Folder);
         foreach (var split in (CorpusSplit[])[CorpusSplit.Train, CorpusSplit.Validation])
         {
             var expected = s_documents.Where(d => d.Split == split).SelectMany(d => tokenizer.EncodeIds(d.Text).Append(tokenizer.EndOfText!.Value)).Select(i => (long)i).ToArray();
@@ -83,22 +72,22 @@ public sealed class DocumentsTests : IDisposable
             Assert.Equal(s_documents.Where(d => d.Split == split).Sum(d => (long)d.Text.Length), opened.Count(split).Bytes);
         }
         Assert.Equal(0, opened.Count(CorpusSplit.Test).Tokens);
-        Assert.Equal(opened.Count(CorpusSplit.Train).Tokens * 2, new FileInfo(Path.Combine(folder, "train.bin")).Length);   // two bytes an id
+        Assert.Equal(opened.Count(CorpusSplit.Train).Tokens * 2, new FileInfo(At("train.bin")).Length);   // two bytes an id
     }
 
     [Fact]
     public void A_token_file_that_was_cut_is_refused()
     {
-        TokenFolder.Write(folder, s_documents, TokenizerTrainer.ByteLevelBpe(s_documents.Select(d => d.Text), 300));
-        using (var file = File.OpenWrite(Path.Combine(folder, "train.bin"))) file.SetLength(100);
-        Assert.Contains("100 bytes", Assert.Throws<InvalidDataException>(() => TokenFolder.Open(folder)).Message, StringComparison.Ordinal);
-        Assert.Contains("tokens.json", Assert.Throws<InvalidDataException>(() => TokenFolder.Open(Path.Combine(folder, "nowhere"))).Message, StringComparison.Ordinal);
+        TokenFolder.Write(Folder, s_documents, TokenizerTrainer.ByteLevelBpe(s_documents.Select(d => d.Text), 300));
+        using (var file = File.OpenWrite(At("train.bin"))) file.SetLength(100);
+        Assert.Contains("100 bytes", Assert.Throws<InvalidDataException>(() => TokenFolder.Open(Folder)).Message, StringComparison.Ordinal);
+        Assert.Contains("tokens.json", Assert.Throws<InvalidDataException>(() => TokenFolder.Open(At("nowhere"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_table_is_made_once_and_made_again_when_it_is_damaged()
     {
-        Environment.SetEnvironmentVariable("LECT_CACHE", folder);
+        Environment.SetEnvironmentVariable("LECT_CACHE", Folder);
         try
         {
             var made = 0;
@@ -106,7 +95,7 @@ public sealed class DocumentsTests : IDisposable
             var first = DataCache.Table("t", Make);
             Assert.Equal(first, DataCache.Table("t", Make));
             Assert.Equal(1, made);
-            File.WriteAllText(Path.Combine(folder, "t.jsonl.gz"), "not gzip");
+            File.WriteAllText(At("t.jsonl.gz"), "not gzip");
             Assert.Equal(first, DataCache.Table("t", Make));
             Assert.Equal(2, made);
         }
