@@ -10,19 +10,28 @@ internal static class PreferenceCommands
 {
     public static Command Reward()
     {
-        var (model, adapter, device, json) = (Screen.Model(), Screen.Adapter(), Screen.Device(), Screen.Json());
+        var (adapter, device, json) = (Screen.Adapter(), Screen.Device(), Screen.Json());
+        var model = new Option<string[]>("--model") { Description = "Reward model's folder; of several the rewards are averaged, as align ppo does", Required = true };
         var file = new Option<string?>("--file") { Description = "Comparisons (chosen, rejected); by default the test split of the SDK's" };
         var limit = new Option<int>("--limit") { Description = "Comparisons at most; 0: all of a file, 2,000 of the SDK's" };
         var baseline = new Option<string?>("--bag-of-words") { Description = "Comparisons from which a bag of words learns what words alone tell, to compare with; sdk: 20,000 of the SDK's" };
         var command = new Command("reward", "How often a reward model prefers what people prefer. Example: lect evaluate reward --model runs/reward --file comparisons.jsonl") { model, adapter, device, file, limit, baseline, json };
         command.SetAction(int (parsed) =>
         {
-            using var scorer = RewardScorer.Load(parsed.GetValue(model)!, parsed.GetValue(device)!, parsed.GetValue(adapter));
+            var (folders, adapters) = (parsed.GetValue(model)!, parsed.GetValue(adapter));
+            if (folders.Length > 1 && adapters is { Length: > 0 }) throw new InvalidDataException($"Found --adapter with {folders.Length} models. Expected it with one: lect convert --adapter merges it into a folder.");
             var (path, most) = (parsed.GetValue(file), parsed.GetValue(limit));
             if (most < 0) throw new InvalidDataException($"Found --limit {most}. Expected 0 (all) or more.");
             var all = path is null ? SdkInstructions.Comparisons(CorpusSplit.Test, most > 0 ? most : 2_000) : Read(path);
             var words = parsed.GetValue(baseline) switch { null => null, "sdk" => BagOfWords.Learn(SdkInstructions.Comparisons(CorpusSplit.Train, 20_000).ToList()), var learned => BagOfWords.Learn(Read(learned).ToList()) };
-            var found = scorer.Evaluate(most > 0 ? all.Take(most) : all, told => Console.Error.WriteLine("lect: " + told), words);
+            var scorers = new List<RewardScorer>();
+            RewardEvaluation found;
+            try
+            {
+                foreach (var folder in folders) scorers.Add(RewardScorer.Load(folder, parsed.GetValue(device)!, adapters));
+                found = RewardScorer.Evaluate(scorers, most > 0 ? all.Take(most) : all, told => Console.Error.WriteLine("lect: " + told), words);
+            }
+            finally { scorers.ForEach(s => s.Dispose()); }
             List<(string, JsonNode)> beside = found.Words is { } bag ? [("bag_of_words", bag.Accuracy), ("ahead_of_bag_of_words", bag.Ahead), ("standard_error", bag.StandardError)] : [];
             Screen.Figures(parsed.GetValue(json), [("accuracy", found.Accuracy), ("low", found.Interval.Low), ("high", found.Interval.High), ("margin", found.Margin), ("loss", found.Loss), ("calibration_error", found.Calibration), ("longer_answer", found.LongerAnswer), .. beside, ("accuracy_where_longer", Number(found.ByLength.Longer)), ("accuracy_where_shorter", Number(found.ByLength.Shorter)), ("pairs", found.Count), .. found.ByKind.Select(k => ($"accuracy/{k.Kind}", (JsonNode)k.Accuracy)), .. (found.Words?.ByKind ?? []).Select(k => ($"bag_of_words/{k.Kind}", (JsonNode)k.Accuracy))]);
             return 0;

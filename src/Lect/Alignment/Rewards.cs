@@ -156,12 +156,28 @@ public sealed class RewardScorer : IDisposable
     /// <param name="note">Told what was left out.</param>
     /// <param name="words">A baseline that is asked the same; null: none.</param>
     /// <exception cref="InvalidDataException">None is left, or the folder has no tokenizer.</exception>
-    public RewardEvaluation Evaluate(IEnumerable<Comparison> comparisons, Action<string>? note = null, BagOfWords? words = null)
+    public RewardEvaluation Evaluate(IEnumerable<Comparison> comparisons, Action<string>? note = null, BagOfWords? words = null) => Evaluate([this], comparisons, note, words);
+
+    /// <summary>The same of several whose rewards are averaged, as <c>lect align ppo</c> averages those of <c>model.reward</c> (Coste et al. 2024); asked is what all of them can read.</summary>
+    /// <param name="scorers">At least one.</param>
+    /// <param name="comparisons">With or without kinds.</param>
+    /// <param name="note">Told what each left out.</param>
+    /// <param name="words">A baseline that is asked the same; null: none.</param>
+    /// <exception cref="InvalidDataException">None is left, or a folder has no tokenizer.</exception>
+    public static RewardEvaluation Evaluate(IReadOnlyList<RewardScorer> scorers, IEnumerable<Comparison> comparisons, Action<string>? note = null, BagOfWords? words = null)
+    {
+        var asked = comparisons.ToList();
+        var scored = scorers.Select(s => s.Scored(asked, note).ToLookup(p => p.Source, ReferenceEqualityComparer.Instance)).ToList();
+        double Mean(Comparison c, Func<ScoredPair, double> reward) => scored.Average(s => reward(s[c].First()));
+        return RewardEvaluation.Of([.. asked.Where(c => scored.All(s => s.Contains(c))).Select(c => new ScoredPair(Mean(c, p => p.Chosen), Mean(c, p => p.Rejected), c))], words);
+    }
+
+    private List<ScoredPair> Scored(List<Comparison> comparisons, Action<string>? note)
     {
         var data = new AlignData(new(), (int)Math.Min(int.MaxValue, model.Classifier.ContextLength), note);
         var rows = data.Rowed(comparisons, model.Encode).ToList();
         data.Tell();
-        return RewardEvaluation.Of(RewardModel.Score(model, rows), words);
+        return RewardModel.Score(model, rows);
     }
 
     /// <inheritdoc/>

@@ -257,6 +257,14 @@ public sealed class AlignRecipesTests : TemporaryFolder
         var found = scorer.Evaluate([new(prompt, "yes sea.", "no sun."), new(prompt, "same", "same"), new(prompt, new string('z', 200), "b")], told.Add);
         Assert.Equal((1, 1.0), (found.Count, found.Accuracy));
         Assert.Contains("1 whose two answers are the same, 1 longer than 64 tokens", Assert.Single(told), StringComparison.Ordinal);
+
+        // Two models: the mean of their rewards.
+        Run(Config("reward", Comparisons(), 5) with { Seed = 2 }, At("other"));
+        using var other = RewardScorer.Load(At("other"));
+        Comparison[] asked = [new(prompt, "yes sea.", "no sun."), new(prompt, "no cat.", "yes cat.")];
+        RewardScorer[] both = [scorer, other];
+        Assert.Equal(both.Average(s => s.Evaluate(asked).Margin), RewardScorer.Evaluate(both, asked).Margin, 1e-6);
+        Assert.NotEqual(scorer.Evaluate(asked).Margin, RewardScorer.Evaluate(both, asked).Margin, 1e-3);
     }
 
     [Fact]
