@@ -10,7 +10,7 @@ internal static class DemoCommand
 {
     public static Command Create()
     {
-        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five), bert (ten), gpt (five), evolution (ten: from GPT-1 to Qwen3) or rlhf (fifteen: the three steps, and DPO)", DefaultValueFactory = _ => "gpt" };
+        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five), bert (ten), gpt (five), evolution (ten: from GPT-1 to Qwen3) or rlhf (five to fifteen: the three steps, and DPO)", DefaultValueFactory = _ => "gpt" };
         chapter.AcceptOnlyFromAmong("embeddings", "seq2seq", "bert", "gpt", "evolution", "rlhf");
         var output = new Option<string?>("--out") { Description = "Folder of the demo's run (runs/demo-CHAPTER)" };
         var seeds = new Option<int>("--seeds") { Description = "Runs of each architecture (evolution)", DefaultValueFactory = _ => 1 };
@@ -316,13 +316,13 @@ internal static class DemoCommand
 
     private static void ShowWins(Func<string, string> at)
     {
-        AnsiConsole.WriteLine("\nAgainst the model of step 2, on questions of the test split (a tie is half a win):");
-        var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn(""), new TableColumn("judge"), new TableColumn("win rate").RightAligned(), new TableColumn("95 % interval").RightAligned(), new TableColumn("characters, before and after").RightAligned());
+        AnsiConsole.WriteLine("\nAgainst the model of step 2, on 400 questions of the test split at most, both as they sample (temperature 1; a tie is half a win). Judges: the reward model that PPO learned from; another one, which learned from other comparisons; the facts, whether the answer names what the documentation names.");
+        var table = new Table().Border(TableBorder.Rounded).AddColumns(new TableColumn(""), new TableColumn("judge"), new TableColumn("win rate").RightAligned(), new TableColumn("95 % interval").RightAligned().NoWrap(), new TableColumn("at equal length").RightAligned(), new TableColumn("characters").RightAligned());
         foreach (var name in (string[])["ppo", "dpo"])
-            foreach (var (judge, path) in new[] { ("the reward model it learned from", at("reward")), ("a reward model of other comparisons", at("judge")), ("names the documentation's facts", "facts") })
+            foreach (var (judge, path) in new[] { ("PPO's reward", at("reward")), ("another one", at("judge")), ("the facts", "facts") })
             {
-                var found = WinRate.Of(at(name), null, at("sft"), new() { Judge = path, Limit = 150 });
-                table.AddRow(name.ToUpperInvariant(), judge, Text(found.Rate, "0.0 %"), $"{Text(found.Interval.Low, "0.0 %")} to {Text(found.Interval.High, "0.0 %")}", $"{Text(found.LengthAgainst, "0")}, {Text(found.Length, "0")}");
+                var found = WinRate.Of(at(name), null, at("sft"), new() { Judge = path, Limit = 400, Temperature = 1 });
+                table.AddRow(name.ToUpperInvariant(), judge, Text(found.Rate, "0.0 %"), $"{Text(100 * found.Interval.Low, "0.0")} to {Text(found.Interval.High, "0.0 %")}", Text(found.LengthControlled, "0.0 %"), $"{Text(found.LengthAgainst, "0")} to {Text(found.Length, "0")}");
             }
         AnsiConsole.Write(table);
         var last = RunFolder.ReadMetrics(at("ppo")).Where(m => m["eval/kl"] is not null).ToList();
