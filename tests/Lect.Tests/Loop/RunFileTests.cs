@@ -35,7 +35,7 @@ public sealed class RunFileTests : TemporaryFolder
     [Fact]
     public void The_command_line_wins_over_the_file()
     {
-        var config = RunFile.Load<PretrainGptConfig>(Write("train:\n  lr: 1e-3\n  steps: 7\nmodel: { n_layer: 2, activation_function: relu }\n"), ["train.lr=3e-4", "data.columns.text=body", "model.n_embd=64", "seed=9", "train.epochs=null"]);
+        var config = RunFile.Load<PretrainGptConfig>(Write("run.yaml", "train:\n  lr: 1e-3\n  steps: 7\nmodel: { n_layer: 2, activation_function: relu }\n"), ["train.lr=3e-4", "data.columns.text=body", "model.n_embd=64", "seed=9", "train.epochs=null"]);
         Assert.Equal((3e-4, 7L, 9L, "body"), (config.Train.Lr, config.Train.Steps, config.Seed, config.Data.Columns["text"]));
         Assert.Equal((2L, 64L, "relu"), (config.Model["n_layer"], config.Model["n_embd"], config.Model["activation_function"]));
     }
