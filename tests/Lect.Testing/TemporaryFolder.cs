@@ -9,10 +9,17 @@ public abstract class TemporaryFolder : IDisposable
     /// <summary>A path in it.</summary>
     protected string At(params string[] parts) => Path.Combine([Folder, .. parts]);
 
-    /// <summary>A file of these lines, or of this text; its path.</summary>
+    /// <summary>A file of this text; its path.</summary>
+    protected string Write(string name, string text)
+    {
+        File.WriteAllText(At(name), text);
+        return At(name);
+    }
+
+    /// <summary>A file of these lines, each with its end; its path.</summary>
     protected string Write(string name, params IEnumerable<string> lines)
     {
-        File.WriteAllText(At(name), string.Join('\n', lines));
+        File.WriteAllLines(At(name), lines);
         return At(name);
     }
 
