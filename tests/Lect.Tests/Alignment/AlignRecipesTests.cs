@@ -261,10 +261,10 @@ public sealed class AlignRecipesTests : TemporaryFolder
         // Two models: the mean of their rewards.
         Run(Config("reward", Comparisons(), 5) with { Seed = 2 }, At("other"));
         using var other = RewardScorer.Load(At("other"));
-        Comparison[] asked = [new(prompt, "yes sea.", "no sun."), new(prompt, "no cat.", "yes cat.")];
+        Comparison[] asked = [new(prompt, "yes sea.", "no sun."), new(prompt, "yes cat.", "no cat.")];
         RewardScorer[] both = [scorer, other];
         Assert.Equal(both.Average(s => s.Evaluate(asked).Margin), RewardScorer.Evaluate(both, asked).Margin, 1e-6);
-        Assert.NotEqual(scorer.Evaluate(asked).Margin, RewardScorer.Evaluate(both, asked).Margin, 1e-3);
+        Assert.True(other.Evaluate(asked).Margin < RewardScorer.Evaluate(both, asked).Margin);   // it has learned for five steps instead of forty
     }
 
     [Fact]
