@@ -10,7 +10,7 @@ internal static class DemoCommand
 {
     public static Command Create()
     {
-        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five), bert (ten), gpt (five), evolution (ten: from GPT-1 to Qwen3) or rlhf (five to fifteen: the three steps, and DPO)", DefaultValueFactory = _ => "gpt" };
+        var chapter = new Argument<string>("chapter") { Description = "embeddings (half a minute), seq2seq (five), bert (ten), gpt (five), evolution (ten: from GPT-1 to Qwen3) or rlhf (seven to fifteen: the three steps, and DPO)", DefaultValueFactory = _ => "gpt" };
         chapter.AcceptOnlyFromAmong("embeddings", "seq2seq", "bert", "gpt", "evolution", "rlhf");
         var output = new Option<string?>("--out") { Description = "Folder of the demo's run (runs/demo-CHAPTER)" };
         var seeds = new Option<int>("--seeds") { Description = "Runs of each architecture (evolution)", DefaultValueFactory = _ => 1 };

@@ -15,7 +15,7 @@ public sealed class TrainTests : TemporaryFolder
         return ["train", "gpt", "-c", "configs/gpt/shakespeare-char.yaml", "--set", $"data.path={text}", $"train.steps={steps}", "train.checkpoint_every=20", "train.eval_every=50", "train.log_every=1", "train.eval_tokens=500", "model.n_layer=2", "model.n_embd=64", "--out", At(name)];
     }
 
-    private string Hash(string name) => Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(Path.Combine(At(name), "model.safetensors"))));
+    private string Hash(string name) => Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(At(name, "model.safetensors"))));
 
     private static long LastStep(string run) => File.Exists(Path.Combine(run, "metrics.jsonl")) ? File.ReadLines(Path.Combine(run, "metrics.jsonl")).Count() : 0;
 
@@ -59,7 +59,7 @@ public sealed class TrainTests : TemporaryFolder
         Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)));
         Assert.Equal(130, process.ExitCode);
         Assert.Contains("stopping", process.StandardError.ReadToEnd(), StringComparison.Ordinal);
-        Assert.NotEmpty(Directory.GetDirectories(Path.Combine(At("stopped"), "checkpoints"), "step-*"));
+        Assert.NotEmpty(Directory.GetDirectories(At("stopped", "checkpoints"), "step-*"));
     }
 
     [Fact]
@@ -67,7 +67,7 @@ public sealed class TrainTests : TemporaryFolder
     {
         var trained = Tool.Run([.. Train("run", steps: 60), "--json"]);
         Assert.Equal(0, trained.Code);
-        Assert.Equal(File.ReadAllLines(Path.Combine(At("run"), "metrics.jsonl")).Length, trained.Json.Count);
+        Assert.Equal(File.ReadAllLines(At("run", "metrics.jsonl")).Length, trained.Json.Count);
         Assert.Contains("tokens/s", trained.Error, StringComparison.Ordinal);
 
         var generated = Tool.Ask("{\"prompt\":\"3 times\",\"id\":7}\n", "generate", "--model", At("run"), "--max-new-tokens", "5", "--json");
@@ -78,7 +78,7 @@ public sealed class TrainTests : TemporaryFolder
         var scored = Tool.Ask("{\"text\":\"3 times 4\"}\n", "score", "--model", At("run"), "--json").Json[0];
         Assert.Equal(scored["ids"]!.AsArray().Count, scored["logprobs"]!.AsArray().Count);
 
-        File.WriteAllText(At("more.txt"), "3 times 4 is 12.\n");
+        Write("more.txt", "3 times 4 is 12.\n");
         var measured = Tool.Run("evaluate", "perplexity", "--model", At("run"), "--file", At("more.txt"), "--json").Json[0];
         Assert.Equal(Math.Exp((double)measured["loss"]!), (double)measured["perplexity"]!, 6);
         Assert.Equal((double)measured["loss"]! * 16 / Math.Log(2) / 17, (double)measured["bits_per_byte"]!, 6);
@@ -100,8 +100,8 @@ public sealed class TrainTests : TemporaryFolder
     {
         _ = Train("x");
         Assert.Equal(0, Tool.Run("data", "prepare", "--input", At("text.txt"), "--size", "300", "--out", At("tokens")).Code);
-        Assert.True(File.Exists(Path.Combine(At("tokens"), "train.bin")));
+        Assert.True(File.Exists(At("tokens", "train.bin")));
         Assert.Equal(0, Tool.Run("train", "gpt", "--set", $"data.path={At("tokens")}", "train.steps=2", "train.block=16", "model.n_layer=1", "model.n_embd=16", "model.n_head=2", "--out", At("run")).Code);
-        Assert.Equal(300, (int)JsonNode.Parse(File.ReadAllText(Path.Combine(At("run"), "config.json")))!["vocab_size"]!);
+        Assert.Equal(300, (int)JsonNode.Parse(File.ReadAllText(At("run", "config.json")))!["vocab_size"]!);
     }
 }

@@ -94,7 +94,7 @@ public sealed class AlignRecipesTests : TemporaryFolder
     [Fact]
     public void Templates_that_name_the_day_name_the_day_on_which_the_run_began()
     {
-        File.WriteAllText(At("dated.jinja"), "{{ strftime_now('%d %b %Y') }}: {% for m in messages %}### {{ m.role }}: {{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}### assistant: {% endif %}");
+        Write("dated.jinja", "{{ strftime_now('%d %b %Y') }}: {% for m in messages %}### {{ m.role }}: {{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}### assistant: {% endif %}");
         var config = Config("sft", Instructions(), 6);
         AlignConfig On(string? day) => config with { Model = config.Model with { Template = At("dated.jinja"), Date = day } };
         Run(On("2020-01-02"), At("whole"));
@@ -188,7 +188,7 @@ public sealed class AlignRecipesTests : TemporaryFolder
     [Fact]
     public void A_section_that_may_be_absent_is_absent_where_the_command_line_says_null()
     {
-        File.WriteAllText(At("run.yaml"), "recipe: sft\nlora: { r: 16 }\nsft: { packing: true }\n");
+        Write("run.yaml", "recipe: sft\nlora: { r: 16 }\nsft: { packing: true }\n");
         var read = RunFile.Load<AlignConfig>(At("run.yaml"), ["lora=null", "sft=null"]);
         Assert.Null(read.Lora);
         Assert.Equal(new SftSection(), read.Sft);

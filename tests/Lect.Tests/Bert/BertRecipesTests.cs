@@ -192,7 +192,7 @@ public sealed class BertRecipesTests : TemporaryFolder
         Finetune.RunSeeds(own, At("cut"));
         Assert.Contains("begun with 4", Assert.Throws<InvalidDataException>(() => Finetune.RunSeeds(own with { Train = own.Train with { Steps = 3 } }, At("cut"))).Message, StringComparison.Ordinal);
         Assert.Equal(4, RunFolder.SettingsOf<FinetuneConfig>(At("cut"), []).Train.Steps);   // what was refused is not written
-        File.WriteAllText(At("other.txt"), "");
+        Write("other.txt", "");
         Directory.CreateDirectory(At("taken"));
         File.WriteAllText(At("taken", "vectors.bin"), "");
         Assert.Contains("another run", Assert.Throws<InvalidDataException>(() => Finetune.RunSeeds(config, At("taken"))).Message, StringComparison.Ordinal);

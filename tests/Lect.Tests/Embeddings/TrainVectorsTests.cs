@@ -51,7 +51,7 @@ public sealed class TrainVectorsTests : TemporaryFolder
         using var vectors = VectorFiles.Read(At("run"));
         Assert.Equal(model switch { 0 => 34, 3 => 32, _ => 16 }, vectors.Dimension);
         Assert.Equal(24, vectors.Words.Count);
-        using var text = VectorFiles.Read(Path.Combine(At("run"), "vectors.txt"));
+        using var text = VectorFiles.Read(At("run", "vectors.txt"));
         Assert.Equal(vectors[3].ToArray(), text[3].ToArray());
     }
 
@@ -62,7 +62,7 @@ public sealed class TrainVectorsTests : TemporaryFolder
         {
             if (recipe == "word2vec") TrainVectors.Run(Config("train.threads=1", $"seed={seed}", "word2vec.sample=1e-2"), At(name));
             else TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.vector_size=16", "glove.iter=3", "train.threads=1", $"seed={seed}"]), At(name));
-            return File.ReadAllBytes(Path.Combine(At(name), "vectors.bin"));
+            return File.ReadAllBytes(At(name, "vectors.bin"));
         }
         var first = Run("a", 1);
         Assert.Equal(first, Run("b", 1));
@@ -88,7 +88,7 @@ public sealed class TrainVectorsTests : TemporaryFolder
         var lines = 0;
         Assert.Throws<OperationCanceledException>(() => TrainVectors.Run(Config("word2vec.iter=100000"), At("run"), _ => { if (++lines == 2) stop.Cancel(); }, stop: stop.Token));
         AssertLearned(At("run"));
-        Assert.False(Directory.Exists(Path.Combine(At("run"), "data")));
+        Assert.False(Directory.Exists(At("run", "data")));
     }
 
     [Fact]
@@ -105,7 +105,7 @@ public sealed class TrainVectorsTests : TemporaryFolder
         Assert.Contains("no two words", Assert.Throws<InvalidDataException>(() => TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={path}"]), At("alone"))).Message, StringComparison.Ordinal);
         Left("alone");
         TrainVectors.Run(RunFile.Load<TrainGloveConfig>(null, [$"data.path={Corpus()}", "glove.iter=1", "glove.vector_size=4"]), At("alone"));   // the same folder, corrected
-        Assert.All(File.ReadAllLines(Path.Combine(At("alone"), "metrics.jsonl")), l => Assert.NotNull(System.Text.Json.Nodes.JsonNode.Parse(l)));
+        Assert.All(File.ReadAllLines(At("alone", "metrics.jsonl")), l => Assert.NotNull(System.Text.Json.Nodes.JsonNode.Parse(l)));
     }
 
     [Fact]

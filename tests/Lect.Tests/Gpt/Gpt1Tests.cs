@@ -15,7 +15,7 @@ public sealed class Gpt1Tests : TemporaryFolder
     {
         if (Directory.Exists(At("gpt1"))) return At("gpt1");
         var random = new Random(1);
-        File.WriteAllLines(At("text.txt"), Enumerable.Range(0, 400).Select(i => Sentence(random, i % 2 == 0 ? s_good : s_bad)));
+        Write("text.txt", Enumerable.Range(0, 400).Select(i => Sentence(random, i % 2 == 0 ? s_good : s_bad)));
         PretrainGpt.Run(new()
         {
             Data = new() { Path = At("text.txt") },

@@ -88,7 +88,7 @@ public sealed class ModelConversionTests : TemporaryFolder
         }
         Assert.Equal(name, (string?)ModelFolder.ReadConfig(At("out"))["dtype"]);
         Assert.Equal(["config.json", "generation_config.json", "model.safetensors"], Directory.GetFiles(At("out")).Select(Path.GetFileName).Order());
-        Assert.False(File.Exists(Path.Combine(At("out"), "model.safetensors.index.json")));
+        Assert.False(File.Exists(At("out", "model.safetensors.index.json")));
         using var model = LanguageModel.Load(At("out"));
         Assert.Contains("Expected a new folder", Assert.Throws<InvalidDataException>(() => ModelConversion.Run(source, At("out"))).Message, StringComparison.Ordinal);
     }
@@ -97,8 +97,8 @@ public sealed class ModelConversionTests : TemporaryFolder
     public void A_number_that_does_not_fit_is_refused()
     {
         Directory.CreateDirectory(At("big"));
-        using (var t = tensor(new[] { 1f, 1e6f })) SafeTensorsFile.Write(Path.Combine(At("big"), "model.safetensors"), [("a", t)]);
-        File.WriteAllText(Path.Combine(At("big"), "config.json"), "{}");
+        using (var t = tensor(new[] { 1f, 1e6f })) SafeTensorsFile.Write(At("big", "model.safetensors"), [("a", t)]);
+        File.WriteAllText(At("big", "config.json"), "{}");
         Assert.Contains("'a' that are too large for F16", Assert.Throws<InvalidDataException>(() => ModelConversion.Run(At("big"), At("small"), "F16")).Message, StringComparison.Ordinal);
         ModelConversion.Run(At("big"), At("small"), "BF16");   // what failed left nothing in the way
         Assert.Contains("F32, F16, BF16", Assert.Throws<InvalidDataException>(() => ModelConversion.Run(At("big"), At("small"), "int8")).Message, StringComparison.Ordinal);

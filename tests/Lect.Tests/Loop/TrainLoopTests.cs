@@ -64,11 +64,11 @@ public sealed class TrainLoopTests : TemporaryFolder
     public void A_kill_between_checkpoint_and_model_folder_loses_nothing()
     {
         PretrainGpt.Run(Config(), At("whole"));
-        File.Delete(Path.Combine(At("whole"), "model.safetensors"));
+        File.Delete(At("whole", "model.safetensors"));
         var best = RunFolder.LastState(At("whole")).BestStep;
-        foreach (var later in Directory.GetDirectories(Path.Combine(At("whole"), "checkpoints")).Where(c => !c.EndsWith($"{best:000000}", StringComparison.Ordinal))) Directory.Delete(later, recursive: true);
+        foreach (var later in Directory.GetDirectories(At("whole", "checkpoints")).Where(c => !c.EndsWith($"{best:000000}", StringComparison.Ordinal))) Directory.Delete(later, recursive: true);
         PretrainGpt.Run(RunFolder.SettingsOf<PretrainGptConfig>(At("whole"), []), At("whole"));
-        Assert.True(File.Exists(Path.Combine(At("whole"), "model.safetensors")));
+        Assert.True(File.Exists(At("whole", "model.safetensors")));
     }
 
     [Fact]
@@ -102,7 +102,7 @@ public sealed class TrainLoopTests : TemporaryFolder
         var run = At("run");
         var characters = File.ReadAllText(Text()).ToCharArray();
         Seeds.Random(1, "shuffle").Shuffle(characters);
-        File.WriteAllText(At("noise.txt"), new string(characters));   // the better the text is known, the worse noise is predicted
+        Write("noise.txt", new string(characters));   // the better the text is known, the worse noise is predicted
         PretrainGpt.Run(Config(steps: 60) with { Data = new() { Path = Text(), ValidationPath = At("noise.txt") } }, run);
         var state = RunFolder.LastState(run);
         Assert.True(state.BestStep < 56, $"best at {state.BestStep}");
@@ -136,7 +136,7 @@ public sealed class TrainLoopTests : TemporaryFolder
         PretrainGpt.Run(Config(steps: 1), At("run"));
         Assert.Contains("another run", Assert.Throws<InvalidDataException>(() => RunFolder.Begin(At("run"), Config())).Message, StringComparison.Ordinal);
         Directory.CreateDirectory(At("other"));
-        File.WriteAllText(Path.Combine(At("other"), "thesis.txt"), "mine");
+        File.WriteAllText(At("other", "thesis.txt"), "mine");
         Assert.Contains("files", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config(), At("other"))).Message, StringComparison.Ordinal);
     }
 
@@ -174,7 +174,7 @@ public sealed class TrainLoopTests : TemporaryFolder
     [Fact]
     public void A_bad_row_is_named_with_its_line_wherever_it_is_read_in_parallel()
     {
-        File.WriteAllText(At("rows.jsonl"), string.Concat(Enumerable.Repeat("{\"text\": \"a row of text\"}\n", 50)) + "{\"text\": 5\n");
+        Write("rows.jsonl", string.Concat(Enumerable.Repeat("{\"text\": \"a row of text\"}\n", 50)) + "{\"text\": 5\n");
         foreach (var tokenizer in (TokenizerConfig[])[new() { Kind = "char" }, new() { Size = 300 }])
             Assert.Contains("line 51", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Tokenizer = tokenizer, Data = new() { Path = At("rows.jsonl") } }, At("run"))).Message, StringComparison.Ordinal);
     }
@@ -202,10 +202,10 @@ public sealed class TrainLoopTests : TemporaryFolder
     [Fact]
     public void Too_little_text_is_refused()
     {
-        File.WriteAllText(At("short.txt"), "too short");
+        Write("short.txt", "too short");
         var message = Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Data = new() { Path = At("short.txt"), Validation = 0 } }, At("run"))).Message;
         Assert.Contains("train.block", message, StringComparison.Ordinal);
-        File.WriteAllText(At("empty.txt"), "");
+        Write("empty.txt", "");
         Assert.Contains("no text", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Data = new() { Path = At("empty.txt") } }, At("run2"))).Message, StringComparison.Ordinal);
         Assert.Contains("Lower tokenizer.size", Assert.Throws<InvalidDataException>(() => PretrainGpt.Run(Config() with { Tokenizer = new() { Size = 50_000 } }, At("run3"))).Message, StringComparison.Ordinal);
     }
@@ -281,7 +281,7 @@ public sealed class TrainLoopTests : TemporaryFolder
         PretrainGpt.Run(Config(steps: 2), At("first"));
         var second = Config(steps: 3) with { Model = new() { ["path"] = At("first") }, Tokenizer = new() };
         PretrainGpt.Run(second, At("second"));
-        Assert.Equal(File.ReadAllText(Path.Combine(At("first"), "tokenizer.json")), File.ReadAllText(Path.Combine(At("second"), "tokenizer.json")));
+        Assert.Equal(File.ReadAllText(At("first", "tokenizer.json")), File.ReadAllText(At("second", "tokenizer.json")));
         Assert.True((double)RunFolder.ReadMetrics(At("second")).First()["loss"]! < (double)RunFolder.ReadMetrics(At("first")).First()["loss"]!);
     }
 

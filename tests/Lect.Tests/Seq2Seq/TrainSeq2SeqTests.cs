@@ -23,7 +23,7 @@ public sealed class TrainSeq2SeqTests : TemporaryFolder
         string[] texts = ["a b", "c", "d e f", "z y x"];
         var together = translator.Translate(texts);
         // Batch normalization, whose averages are saved as buffers, learns it more slowly.
-        if (kind == "batch_norm") Assert.Contains(SafeTensorsFile.Open(Path.Combine(At("run"), "model.safetensors")).Tensors.Keys, k => k.EndsWith("running_var", StringComparison.Ordinal));
+        if (kind == "batch_norm") Assert.Contains(SafeTensorsFile.Open(At("run", "model.safetensors")).Tensors.Keys, k => k.EndsWith("running_var", StringComparison.Ordinal));
         else Assert.True(texts.Zip(together).Count(p => p.First == p.Second.Text) >= 3, string.Join(", ", together.Select(t => t.Text)));
         for (var i = 0; i < texts.Length; i++)
         {
@@ -44,7 +44,7 @@ public sealed class TrainSeq2SeqTests : TemporaryFolder
         var short_ = config with { Train = config.Train with { LogEvery = 1 } };
         Assert.Throws<OperationCanceledException>(() => TrainSeq2Seq.Run(short_, At("stopped"), e => { if (e.Step == 6) stop.Cancel(); }, stop: stop.Token));
         TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(At("stopped"), []), At("stopped"));
-        Assert.Equal(File.ReadAllBytes(Path.Combine(At("whole"), "model.safetensors")), File.ReadAllBytes(Path.Combine(At("stopped"), "model.safetensors")));
+        Assert.Equal(File.ReadAllBytes(At("whole", "model.safetensors")), File.ReadAllBytes(At("stopped", "model.safetensors")));
     }
 
     [Theory, InlineData("en-ja", "char"), InlineData("en-zh-Hans", "zh"), InlineData("en-ko", "char"), InlineData("zh-Hans-en", null), InlineData("en-de", null), InlineData(null, null)]
@@ -63,16 +63,16 @@ public sealed class TrainSeq2SeqTests : TemporaryFolder
         var (single, mean) = (lines.Where(l => l["averaged"] is null).Max(l => (double)l["bleu"]!), lines.Single(l => l["averaged"] is not null));
         Assert.Equal(single, -state.Best, 1e-9);
         Assert.Equal(4, (int)mean["averaged"]!);
-        var last = Directory.GetDirectories(Path.Combine(At("run"), "checkpoints")).OrderBy(c => c, StringComparer.Ordinal).TakeLast(4).Select(c => SafeTensorsFile.Open(Path.Combine(c, "model.safetensors"))).ToList();
+        var last = Directory.GetDirectories(At("run", "checkpoints")).OrderBy(c => c, StringComparer.Ordinal).TakeLast(4).Select(c => SafeTensorsFile.Open(Path.Combine(c, "model.safetensors"))).ToList();
         using var scope = TorchSharp.torch.NewDisposeScope();
-        var (key, root) = ("transformer.encoder.layers.0.linear1.weight", SafeTensorsFile.Open(Path.Combine(At("run"), "model.safetensors")));
+        var (key, root) = ("transformer.encoder.layers.0.linear1.weight", SafeTensorsFile.Open(At("run", "model.safetensors")));
         var average = last.Select(c => c.Load(key)).Aggregate((a, b) => a + b) / 4;
         var isMean = (average - root.Load(key)).abs().max().Number() < 1e-6;
         Assert.Equal((double)mean["bleu"]! > single, isMean);
         // A finished run that is resumed stays as it is.
-        var bytes = File.ReadAllBytes(Path.Combine(At("run"), "model.safetensors"));
+        var bytes = File.ReadAllBytes(At("run", "model.safetensors"));
         TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(At("run"), []), At("run"));
-        Assert.Equal(bytes, File.ReadAllBytes(Path.Combine(At("run"), "model.safetensors")));
+        Assert.Equal(bytes, File.ReadAllBytes(At("run", "model.safetensors")));
         Assert.Equal(lines.Count, RunFolder.ReadMetrics(At("run")).Count(l => l.ContainsKey("bleu")));
         Assert.Contains("train.average = 1", Assert.Throws<InvalidDataException>(Config("seq2seq", "train.steps=1", "train.average=1").Validate).Message, StringComparison.Ordinal);
     }
@@ -81,14 +81,14 @@ public sealed class TrainSeq2SeqTests : TemporaryFolder
     public void A_marian_model_is_fine_tuned_with_its_own_tokenizers()
     {
         Directory.CreateDirectory(At("marian"));
-        foreach (var file in MarianTokenizers.Files) File.Copy(Fixtures.Path_("tokenizers", "marian", file), Path.Combine(At("marian"), file));
-        File.WriteAllText(Path.Combine(At("marian"), "generation_config.json"), """{"num_beams": 3, "max_length": 20, "bad_words_ids": [[878]], "forced_eos_token_id": 0, "eos_token_id": 0}""");
+        foreach (var file in MarianTokenizers.Files) File.Copy(Fixtures.Path_("tokenizers", "marian", file), At("marian", file));
+        File.WriteAllText(At("marian", "generation_config.json"), """{"num_beams": 3, "max_length": 20, "bad_words_ids": [[878]], "forced_eos_token_id": 0, "eos_token_id": 0}""");
         using (var fresh = new Marian(new() { VocabSize = 879, DModel = 32, EncoderLayers = 1, DecoderLayers = 1, EncoderAttentionHeads = 2, DecoderAttentionHeads = 2, EncoderFfnDim = 64, DecoderFfnDim = 64, MaxPositionEmbeddings = 64, PadTokenId = 878, DecoderStartTokenId = 878, ScaleEmbedding = true }))
         {
             fresh.Initialize(1);
             ModelFolder.Save(fresh, At("marian"));
         }
-        File.WriteAllText(At("pairs.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Range(0, 40).Select(i => i % 2 == 0 ? "Good morning.\tBonjour.\n" : "Thank you very much.\tMerci beaucoup.\n")));
+        Write("pairs.tsv", "source\ttarget\n" + string.Concat(Enumerable.Range(0, 40).Select(i => i % 2 == 0 ? "Good morning.\tBonjour.\n" : "Thank you very much.\tMerci beaucoup.\n")));
         var config = RunFile.Load<TrainSeq2SeqConfig>(null, [$"model.path={At("marian")}", $"data.path={At("pairs.tsv")}", "data.validation=0", "train.steps=120", "train.batch_size=8", "train.lr=5e-3", "train.weight_decay=0", "train.dropout=0", "train.eval_every=0", "train.precision=fp32"]) with { Recipe = "transformer" };
         TrainSeq2Seq.Run(config, At("run"));
         using var translator = Translator.Load(At("run"));
@@ -122,7 +122,7 @@ public sealed class TrainSeq2SeqTests : TemporaryFolder
         var config = Config("seq2seq", "train.steps=100", "train.lr=1e-30", "train.warmup=0", "train.eval_every=3", "train.patience=2", "train.eval_sentences=0");
         Assert.Equal(9, TrainSeq2Seq.Run(config, At("run")).Step);
         Assert.Equal(9, TrainSeq2Seq.Run(RunFolder.SettingsOf<TrainSeq2SeqConfig>(At("run"), []), At("run")).Step);
-        Assert.True(File.Exists(Path.Combine(At("run"), "model.safetensors")));
+        Assert.True(File.Exists(At("run", "model.safetensors")));
         Assert.Contains("patience", Assert.Throws<InvalidDataException>(Config("seq2seq", "train.steps=1", "train.patience=1", "train.eval_every=0").Validate).Message, StringComparison.Ordinal);
     }
 
@@ -149,17 +149,17 @@ public sealed class TrainSeq2SeqTests : TemporaryFolder
     [Fact]
     public void Pairs_come_from_two_files_columns_the_sdk_or_are_made_up()
     {
-        File.WriteAllLines(At("a.txt"), ["One", "Two", "Three"]);
-        File.WriteAllLines(At("b.txt"), ["Eins", "Zwei", "Drei"]);
+        Write("a.txt", ["One", "Two", "Three"]);
+        Write("b.txt", ["Eins", "Zwei", "Drei"]);
         Assert.Equal([("one", "eins"), ("two", "zwei"), ("three", "drei")], new PairDataConfig { Path = At("a.txt"), TargetPath = At("b.txt"), Validation = 0, Lowercase = true }.Read(1).Select(p => (p.Source, p.Target)));
-        File.WriteAllText(At("c.tsv"), "en\tde\nOne\tEins\n");
+        Write("c.tsv", "en\tde\nOne\tEins\n");
         Assert.Equal(("One", "Eins"), new PairDataConfig { Path = At("c.tsv"), Columns = new() { ["source"] = "en", ["target"] = "de" }, Validation = 0 }.Read(1).Select(p => (p.Source, p.Target)).Single());
         var reversed = new PairDataConfig { Source = "reverse", Pairs = 100, Letters = 5 }.Read(1).ToList();
         Assert.Equal(104, reversed.Count);
         Assert.All(reversed, p => Assert.Equal(p.Target, string.Join(' ', p.Source.Split(' ').Reverse())));
         Assert.Equal(reversed, new PairDataConfig { Source = "reverse", Pairs = 100, Letters = 5 }.Read(1));
 
-        File.WriteAllLines(At("d.txt"), ["Eins", "", "Drei", "Vier"]);
+        Write("d.txt", ["Eins", "", "Drei", "Vier"]);
         var lengths = Assert.Throws<InvalidDataException>(() => new PairDataConfig { Path = At("a.txt"), TargetPath = At("d.txt") }.Read(1).ToList()).Message;
         foreach (var part in (string[])["3 lines", "4 in", "Line 2"]) Assert.Contains(part, lengths, StringComparison.Ordinal);
     }
@@ -167,7 +167,7 @@ public sealed class TrainSeq2SeqTests : TemporaryFolder
     [Fact]
     public void Unigram_pieces_and_pairs_with_an_empty_side()
     {
-        File.WriteAllText(At("c.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Repeat("a red house\tein rotes haus\nthe red cat\tdie rote katze\n\tleer\n", 20)));
+        Write("c.tsv", "source\ttarget\n" + string.Concat(Enumerable.Repeat("a red house\tein rotes haus\nthe red cat\tdie rote katze\n\tleer\n", 20)));
         var notes = new List<string>();
         TrainSeq2Seq.Run(RunFile.Load<TrainSeq2SeqConfig>(null, [$"data.path={At("c.tsv")}", "data.validation=0", "tokenizer.kind=unigram", "tokenizer.size=40", "train.steps=2", "train.eval_every=0", "model.hidden=8", "model.embed=8"]) with { Recipe = "seq2seq" }, At("run"), note: notes.Add);
         Assert.Contains(notes, n => n.StartsWith("20 pairs with an empty side", StringComparison.Ordinal));
@@ -197,7 +197,7 @@ public sealed class TrainSeq2SeqTests : TemporaryFolder
         foreach (var part in (string[])["recipe = 'bert'", "data.source = 'web'", "data.pair = 'de-fr'", "label_smoothing = 1", "tokenizer.kind = 'words'"]) Assert.Contains(part, faults, StringComparison.Ordinal);
         Assert.Contains("kind = 'gru'", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("seq2seq", "train.steps=1", "model.kind=gru"), At("a"))).Message, StringComparison.Ordinal);
         Assert.Contains("no multiple", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("transformer", "train.steps=1", "model.heads=3"), At("b"))).Message, StringComparison.Ordinal);
-        File.WriteAllText(At("long.tsv"), "source\ttarget\n" + string.Concat(Enumerable.Repeat("one two three\tfour five six\n", 40)));
+        Write("long.tsv", "source\ttarget\n" + string.Concat(Enumerable.Repeat("one two three\tfour five six\n", 40)));
         Assert.Contains("max_length", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("seq2seq", "train.steps=1", "data.source=null", $"data.path={At("long.tsv")}", "data.max_length=1"), At("c"))).Message, StringComparison.Ordinal);
     }
 

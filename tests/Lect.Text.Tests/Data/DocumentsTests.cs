@@ -95,7 +95,7 @@ public sealed class DocumentsTests : TemporaryFolder
             var first = DataCache.Table("t", Make);
             Assert.Equal(first, DataCache.Table("t", Make));
             Assert.Equal(1, made);
-            File.WriteAllText(At("t.jsonl.gz"), "not gzip");
+            Write("t.jsonl.gz", "not gzip");
             Assert.Equal(first, DataCache.Table("t", Make));
             Assert.Equal(2, made);
         }
