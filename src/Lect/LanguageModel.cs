@@ -299,7 +299,7 @@ public sealed class LanguageModel : IDisposable
         var device = Model.HeadWeight.device;
         var hidden = Model.Hidden(tensor(rows[0][..from].Select(i => (long)i).ToArray(), 1, from, device: device), cache: cache);
         var first = Model.Head(hidden.narrow(1, from - 1, 1)).log_softmax(-1).flatten();
-        var scores = rows.Select(r => (double)first[r[from]].Number()).ToArray();
+        var scores = rows.Select(r => (double)first[r[from]].item<float>()).ToArray();
         var longest = rows.Max(r => r.Length) - from;
         if (longest == 1) return scores;
         cache.Reorder(zeros(rows.Count, dtype: ScalarType.Int64, device: device));

@@ -70,7 +70,7 @@ internal static unsafe class LinearCrossEntropy
         public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
         {
             var saved = ctx.get_saved_variables();
-            var g = grad_output.Number();
+            var g = grad_output.item<float>();
             using var scope = NewDisposeScope();
             Tensor Scaled(Tensor gradient) => g == 1 ? gradient : gradient * g;
             var made = saved.Count / 2 + 1;   // dh, dw and perhaps db, then the weight and perhaps the bias

@@ -23,8 +23,9 @@ public static partial class TorchNative
     /// <summary>Environment variable: a folder with libtorch_cpu.so and the rest, looked into first.</summary>
     public const string DirectoryVariable = "LECT_LIBTORCH_DIR";
 
+    private static readonly Lock s_finding = new();
     private static int s_hooked;
-    private static nint s_shim;
+    private static nint s_shim, s_found;
 
 #pragma warning disable CA2255 // it must run before TorchSharp's static constructor, and a failed one is final
     [ModuleInitializer]
@@ -36,6 +37,8 @@ public static partial class TorchNative
         SpinBriefly();
         var torchSharp = typeof(torch).Assembly;   // typeof does not run the static constructor
         (AssemblyLoadContext.GetLoadContext(torchSharp) ?? AssemblyLoadContext.Default).ResolvingUnmanagedDll += Resolve;
+        try { NativeLibrary.SetDllImportResolver(torchSharp, Found); }
+        catch (InvalidOperationException) { }   // the program has one of its own
     }
 
     /// <summary>Loads libtorch now.</summary>
@@ -73,6 +76,18 @@ public static partial class TorchNative
     private static void SpinBriefly()
     {
         if (Environment.GetEnvironmentVariable("GOMP_SPINCOUNT") is null && Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is null) _ = setenv("GOMP_SPINCOUNT", "5000", 1);
+    }
+
+    // Asked for each of TorchSharp's native functions, whoever finds their library: .NET's own search or Resolve.
+    [SupportedOSPlatform("linux")]
+    private static nint Found(string name, Assembly assembly, DllImportSearchPath? search)
+    {
+        if (name != "LibTorchSharp") return 0;
+        lock (s_finding)
+        {
+            if (s_found == 0 && NativeLibrary.TryLoad(name, assembly, search, out s_found)) ScalarGrace.Install(s_found);
+            return s_found;
+        }
     }
 
     [SupportedOSPlatform("linux")]

@@ -77,7 +77,7 @@ internal sealed record Rollout(Tensor LogProbs, Tensor Reference, Tensor Values,
         var (valueLoss, _, isClipped) = PolicyGradient.ValueLoss(values, Old(Values), Old(Returns!), clipping.Value);
         Tensor Mean(Tensor x) => PolicyGradient.Mean(x, mask);
         var (p, v, e) = (Mean(policyLoss), Mean(valueLoss), Mean(entropy!));
-        double Number(Tensor x) => x.detach().item<float>();
+        double Number(Tensor x) => x.item<float>();
         return new(p + v * clipping.ValueWeight - e * clipping.EntropyWeight, Number(p), Number(v), Number(e), Number(Mean((logProbs - Old(LogProbs)).square()) * 0.5), Number(Mean(clipped.gt(unclipped).to(ScalarType.Float32))), Number(Mean(isClipped.to(ScalarType.Float32))), Number(Mean(ratio)));
     }
 }

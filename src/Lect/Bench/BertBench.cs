@@ -33,7 +33,7 @@ public static class BertBench
             var loss = PretrainBert.Loss(model, batch, 1.0 / batch.Labels.Length, compute);
             loss.backward();
             adam.Step(1e-5, clip: 1);
-            loss.Number();
+            loss.item<float>();
         });
         bounds = bounds.ToDictionary(b => b.Key, b => Math.Min(b.Value, Products(shape, b.Key)));   // once more: the machine may be shared
         return BenchResult.From("bert", (shape with { Dtype = Precision.Name(compute) }).ToJson(), seconds, shape.Batch * shape.Seq, "tokens/s") with { ShareOfBound = bounds.Values.Min() / seconds[0], Baseline = plain?.Invoke(shape) };
@@ -57,7 +57,7 @@ public static class BertBench
             foreach (var chunk in rows.OrderBy(r => r.Ids.Length).Chunk(batch))
             {
                 using var scope = NewDisposeScope();
-                model.Output(new EncoderBatch(chunk, 0).Hidden(model)).sum().Number();
+                model.Output(new EncoderBatch(chunk, 0).Hidden(model)).sum().item<float>();
             }
         });
         var (together, alone) = (Seconds(shape.Batch), Seconds(1));

@@ -59,6 +59,6 @@ public static class LlamaBench
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         using var cache = model.NewCache(ids.shape[1]);
-        model.Head(model.Hidden(ids, cache: cache).narrow(1, ids.shape[1] - 1, 1)).sum().Number();
+        model.Head(model.Hidden(ids, cache: cache).narrow(1, ids.shape[1] - 1, 1)).sum().item<float>();
     }
 }

@@ -66,7 +66,7 @@ public static class PairsBench
             var loss = TrainSeq2Seq.Loss(model, batch, 1.0 / batch.LabelCount, 0.1, compute);
             loss.backward();
             adam.Step(1e-5, clip: 1);
-            loss.Number();
+            loss.item<float>();
         });
         bounds = bounds.ToDictionary(b => b.Key, b => Math.Min(b.Value, Bound(shape, b.Key)));   // once more: the machine may be shared
         return BenchResult.From("pairs", (shape with { Dtype = Precision.Name(compute) }).ToJson(), seconds, batch.LabelCount, "tokens/s") with { ShareOfBound = bounds.Values.Min() / seconds[0], Baseline = plain?.Invoke(shape) };

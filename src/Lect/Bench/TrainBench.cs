@@ -51,7 +51,7 @@ public static class TrainBench
         var loss = model.Loss(ids, ids, 1.0 / ids.numel());
         loss.backward();
         adam.Step(1e-5, clip: 1);
-        loss.Number();
+        loss.item<float>();
     }
 
     // The layers' four matrices and the head.

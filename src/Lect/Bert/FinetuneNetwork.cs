@@ -77,7 +77,7 @@ internal sealed class EncoderNetwork : FinetuneNetwork
         using var scope = NewDisposeScope();
         var rows = Rows(batch);
         var hidden_BTC = rows.Hidden(model);
-        var loss = model.Loss(hidden_BTC, Labels(batch, rows.Length), 1).Number();
+        var loss = model.Loss(hidden_BTC, Labels(batch, rows.Length), 1).item<float>();
         var output = model.Output(hidden_BTC).cpu();
         var (values, each) = (output.contiguous().data<float>().ToArray(), (int)(output.numel() / batch.Count));
         return (loss, [.. batch.Select((example, i) => values[(i * each)..(i * each + (model.Head is EncoderHead.ForTokenClassification or EncoderHead.ForQuestionAnswering ? each / rows.Length * example.Length : each))])]);

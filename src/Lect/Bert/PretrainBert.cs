@@ -152,12 +152,12 @@ public static class PretrainBert
             var hidden_BTC = batch.Rows.Hidden(model);
             var labels = tensor(batch.Labels, device: hidden_BTC.device);
             var logits_NV = model.MaskedLogits(Masked(hidden_BTC, batch));
-            loss += nn.functional.cross_entropy(logits_NV, labels, reduction: nn.Reduction.Sum).Number();
+            loss += nn.functional.cross_entropy(logits_NV, labels, reduction: nn.Reduction.Sum).item<float>();
             right += logits_NV.argmax(1).eq(labels).sum().item<long>();
             masked += batch.Labels.Length;
             if (batch.Next is not { } next) continue;
             var gold = tensor(next, device: hidden_BTC.device);
-            nextLoss += model.NextSentenceLoss(hidden_BTC, gold, 1).Number();
+            nextLoss += model.NextSentenceLoss(hidden_BTC, gold, 1).item<float>();
             nextRight += model.NextSentence(hidden_BTC).argmax(1).eq(gold).sum().item<long>();
             rows += next.Length;
         }

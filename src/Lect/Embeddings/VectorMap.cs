@@ -50,7 +50,7 @@ public sealed record VectorMap(IReadOnlyList<string> Words, float[] Pca, float[]
         var plane_N2 = zeros(count, 2);
         plane_N2.narrow(1, 0, first).copy_(x_ND.matmul(directions_DD.narrow(0, 0, first).t()));
         var squares = values_D.square();
-        return (plane_N2.data<float>().ToArray(), squares.narrow(0, 0, first).sum().Number() / Math.Max(1e-30, squares.sum().Number()));
+        return (plane_N2.data<float>().ToArray(), squares.narrow(0, 0, first).sum().item<float>() / Math.Max(1e-30, squares.sum().item<float>()));
     }
 
     /// <summary>One page that needs nothing else: both maps, search, and the neighbours of the word under the pointer.</summary>

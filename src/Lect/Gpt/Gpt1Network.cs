@@ -53,7 +53,7 @@ internal sealed class Gpt1Network : FinetuneNetwork
     {
         using var scope = NewDisposeScope();
         var output_NL = Output(new EncoderBatch([.. batch.SelectMany(e => e.Rows)], padId: 0).Hidden(model), batch);
-        return (TaskLoss(output_NL, batch, null).Number(), [.. output_NL.cpu().contiguous().data<float>().ToArray().Chunk((int)output_NL.shape[1])]);
+        return (TaskLoss(output_NL, batch, null).item<float>(), [.. output_NL.cpu().contiguous().data<float>().ToArray().Chunk((int)output_NL.shape[1])]);
     }
 
     // [examples, labels or choices]: of the extract tokens; where pairs stand in both orders the two are added.

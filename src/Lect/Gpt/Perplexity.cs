@@ -66,7 +66,7 @@ public sealed record Perplexity(double Loss, long Tokens, double Bytes)
         foreach (var batch in batches)
         {
             using var scope = NewDisposeScope();
-            sum += PretrainGpt.Loss(model, batch, 1, ComputeType.Float32).Number();
+            sum += PretrainGpt.Loss(model, batch, 1, ComputeType.Float32).item<float>();
             tokens += batch.LabelCount;
         }
         return new(sum / tokens, tokens, (double)size.Bytes * tokens / Math.Max(1, size.Tokens - 1));

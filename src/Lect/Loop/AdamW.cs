@@ -11,8 +11,7 @@ namespace Lect;
 /// <remarks>Owns its state tensors, fp32. Not thread-safe.</remarks>
 public sealed class AdamW : IDisposable
 {
-    // TorchSharp has no binding of the fused optimizer; TorchScript reaches it, with lists of tensors. Numbers go in as a tensor: TorchSharp's own Scalar for a number may be
-    // collected while the native side reads it (seen as "Scalar::toLong: Expected false to be true" after some hundred steps).
+    // TorchSharp has no binding of the fused optimizer; TorchScript reaches it, with lists of tensors. Numbers go in as one tensor.
     private static readonly Lazy<jit.CompilationUnit> s_script = new(() => jit.compile("""
         def step(ps: List[Tensor], gs: List[Tensor], ms: List[Tensor], vs: List[Tensor], steps: List[Tensor], numbers: Tensor, divisor: Optional[Tensor]):
             lr, beta1, beta2, decay, eps = float(numbers[0]), float(numbers[1]), float(numbers[2]), float(numbers[3]), float(numbers[4])
@@ -67,7 +66,7 @@ public sealed class AdamW : IDisposable
         using var noGrad = no_grad();
         var gradients = Gradients().ToArray();
         if (gradients.Length == 0) return 0;
-        var norm = ((Tensor)s_script.Value.invoke("norm", (object)gradients)).Number();
+        var norm = ((Tensor)s_script.Value.invoke("norm", (object)gradients)).item<float>();
         var divisor = norm + 1e-6 <= clip ? null : tensor((float)((norm + 1e-6) / clip));
         foreach (var group in parameters.Where(p => p.Parameter.grad is not null).GroupBy(p => (IsMatrix: p.Parameter.dim() >= 2, Rate: rateOf?.Invoke(p.Name) ?? 1)))
         {

@@ -168,7 +168,7 @@ public static class TrainLoop
                 Dropout.Begin(Seeds.For(seed, "dropout", state.Step, i));
                 var part = training.Loss(batches[i], 1.0 / labels);
                 part.backward();
-                loss += part.Number();
+                loss += part.item<float>();
             }
             training.SumGradients?.Invoke(optimizer.Gradients());
             var rate = rates.At(state.Step);

@@ -223,7 +223,7 @@ public static class TrainSeq2Seq
         {
             using var scope = NewDisposeScope();
             var batch = new PairBatch([.. chunk.Select(p => p.Source)], [.. chunk.Select(p => p.Target)]);
-            loss += Loss(translator.Model, batch, 1, 0, ComputeType.Float32).Number();
+            loss += Loss(translator.Model, batch, 1, 0, ComputeType.Float32).item<float>();
             tokens += batch.LabelCount;
         }
         var figures = new List<(string, double)> { ("val_loss", loss / tokens), ("perplexity", Math.Exp(loss / tokens)) };
