@@ -30,4 +30,8 @@ try
     return code;
 }
 catch (OperationCanceledException) { return 130; }
-catch (Exception e) { return Screen.Report(e, parsed.GetValue(Screen.Verbose)); }
+catch (Exception e)
+{
+    if (!Processes.IsFirst) Thread.Sleep(TimeSpan.FromSeconds(2));   // the first process most likely says the same, and mpirun ends this one
+    return Screen.Report(e, parsed.GetValue(Screen.Verbose));
+}

@@ -21,7 +21,7 @@ internal sealed class StopSignals : IDisposable
     {
         if (source.IsCancellationRequested) return;
         context.Cancel = true;
-        Console.Error.WriteLine($"\nlect: {what} (once more: at once)");
+        if (Processes.IsFirst) Console.Error.WriteLine($"\nlect: {what} (once more: at once)");
         source.Cancel();
     }
 

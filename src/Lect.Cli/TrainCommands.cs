@@ -93,7 +93,9 @@ internal static class TrainCommands
             var settings = Settings<TConfig>(parsed.GetValue(config), folder, parsed.GetValue(sets) ?? [], parsed.GetValue(resume));
             using var stop = new StopSignals();
             using var progress = new Progress();
-            progress.Note(run(parsed, settings, folder, Report(progress, parsed.GetValue(json)), progress.Note, stop.Token));
+            Action<string>? note = Processes.IsFirst ? progress.Note : null;   // of several processes (mpirun) one speaks
+            var done = run(parsed, settings, folder, Processes.IsFirst ? Report(progress, parsed.GetValue(json)) : null, note, stop.Token);
+            note?.Invoke(done);
             return 0;
         });
         return command;
@@ -111,6 +113,7 @@ internal static class TrainCommands
         command.SetAction(int (parsed) =>
         {
             var folder = parsed.GetValue(output)!;
+            Processes.RequireOne("word vectors are learned by threads (train's --set word2vec.threads, glove.threads)");
             var settings = RunFile.Load<TConfig>(Screen.ConfigFile(parsed.GetValue(config)), parsed.GetValue(sets) ?? []);
             using var stop = new StopSignals("stopping; vectors that are being learned are written as they are");
             using var progress = new Progress();

@@ -239,7 +239,7 @@ public sealed record DpoSection
         if (LabelSmoothing > 0 && Loss is not ("conservative" or "robust" or "exo_pair" or "aot" or "aot_unpaired")) yield return $"dpo.label_smoothing: {Loss} does not read it ('conservative' is DPO with it)";
         if (Gamma != new DpoSection().Gamma && Loss != "simpo") yield return $"dpo.gamma: {Loss} does not read it";
         if ((DesirableWeight != 1 || UndesirableWeight != 1) && !IsUnpaired) yield return $"dpo.desirable_weight, dpo.undesirable_weight: {Loss} does not read them";
-        if (micro is not null && (IsUnpaired || SftWeight > 0 || Loss is "orpo" or "sft" or "aot" or "aot_unpaired")) yield return $"train.micro_batch_size: {Loss} looks at the whole batch at once; leave the key away";
+        if ((micro is not null || Processes.Count > 1) && (IsUnpaired || SftWeight > 0 || Loss is "orpo" or "sft" or "aot" or "aot_unpaired")) yield return $"{(micro is null ? $"found {Processes.Count} processes (mpirun)" : "train.micro_batch_size")}: {Loss} looks at the whole batch at once; {(micro is null ? "start it without mpirun" : "leave the key away")}";
         if (Loss == "kto" && batch < 2) yield return $"train.batch_size = {batch}: kto compares with answers to other prompts, expected at least 2";
     }
 }

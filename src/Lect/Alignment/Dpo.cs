@@ -15,8 +15,8 @@ public static class Dpo
     {
         config = config.Validate().HereAndNow();
         TorchNative.Load();
-        using var run = RunFolder.OpenOrBegin(folder, config);
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+        using var run = RunFolder.OpenOrBegin(folder, ref config);
+        Processes.UseThreads(config.Train.Threads);
 
         using var model = AlignedModel.Open(config, isScorer: false, note);
         using var reference = config.Dpo.NeedsReference ? model.Reference(config) : null;
@@ -29,14 +29,14 @@ public static class Dpo
         config = AlignRun.Resolve(config, model.Model.Width, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
-        note?.Invoke($"{model.Describe()}, loss {config.Dpo.Loss}, {validation.Count:N0} comparisons to validate with, {config.Train.Steps:N0} steps of {config.Train.BatchSize} pairs of at most {longest} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
+        note?.Invoke($"{model.Describe()}, loss {config.Dpo.Loss}, {validation.Count:N0} comparisons to validate with, {config.Train.Steps:N0} steps of {config.Train.BatchSize} pairs of at most {longest} tokens, {config.Train.Precision}, {config.Train.Workers}");
 
         var (figures, seen) = (new Averages(), new Averages());
         var policy = new Compared(model.Model, reference, model.PadId, config.Dpo);
         return TrainLoop.Run(new Training<ComparisonRow[]>
         {
             Model = model.Model,
-            Batches = step => { var rows = batches.At(step); data.Tell(); return [.. rows.Chunk(config.Train.Pass)]; },
+            Batches = step => { var rows = batches.At(step); data.Tell(); return [.. Processes.Share(rows, config.Train.MicroBatchSize)]; },
             Labels = b => b.Length,
             Tokens = b => b.Sum(r => (long)r.Chosen.Ids.Length + r.Rejected.Ids.Length),
             Loss = (b, scale) => { policy.Compute(config.Train.Compute); return policy.Loss(b, scale, figures); },

@@ -22,9 +22,10 @@ public static class Ppo
     public static RunState Run(AlignConfig config, string folder, RewardFunction? reward = null, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
         config = config.Validate().HereAndNow();
+        Processes.RequireOne(Sampling.OneProcess);
         TorchNative.Load();
-        using var run = RunFolder.OpenOrBegin(folder, config);
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+        using var run = RunFolder.OpenOrBegin(folder, ref config);
+        Processes.UseThreads(config.Train.Threads);
 
         using var policy = AlignedModel.Open(config, isScorer: false, note);
         using var reference = policy.Reference(config);
@@ -34,7 +35,7 @@ public static class Ppo
         using var sampling = new Sampling(config, policy, reward, note) { Number = config.Ppo.KlCoef };
         config = AlignRun.Resolve(config, policy.Model.Width, sampling.StepsOf);
         run.SaveSettings(config);
-        note?.Invoke($"{policy.Describe()}, values by {(value is ValueHead ? "a head on the policy" : "a model of their own")}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Threads} threads");
+        note?.Invoke($"{policy.Describe()}, values by {(value is ValueHead ? "a head on the policy" : "a model of their own")}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} answers, iterations of {config.Rollout.Batch}, {config.Train.Workers}");
 
         var update = new Update(config, policy, value, reference, sampling);
         var evaluation = sampling.Evaluation(batch => sampling.Divergence(batch, reference));

@@ -15,8 +15,8 @@ public static class RewardModel
     {
         config = config.Validate().HereAndNow();
         TorchNative.Load();
-        using var run = RunFolder.OpenOrBegin(folder, config);
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+        using var run = RunFolder.OpenOrBegin(folder, ref config);
+        Processes.UseThreads(config.Train.Threads);
 
         using var model = RewardNetwork.Open(config, note);
         var longest = config.Longest(model.Classifier.ContextLength);
@@ -27,13 +27,13 @@ public static class RewardModel
         config = AlignRun.Resolve(config, model.Width, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
-        note?.Invoke($"{model.Describe()}, {validation.Count:N0} comparisons to validate with, {config.Train.Steps:N0} steps of {config.Train.BatchSize} pairs of at most {longest} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
+        note?.Invoke($"{model.Describe()}, {validation.Count:N0} comparisons to validate with, {config.Train.Steps:N0} steps of {config.Train.BatchSize} pairs of at most {longest} tokens, {config.Train.Precision}, {config.Train.Workers}");
 
         var figures = new Averages();
         return TrainLoop.Run(new Training<ComparisonRow[]>
         {
             Model = model.Module,
-            Batches = step => { var rows = batches.At(step); data.Tell(); return [.. rows.Chunk(config.Train.Pass)]; },
+            Batches = step => { var rows = batches.At(step); data.Tell(); return [.. Processes.Share(rows, config.Train.MicroBatchSize)]; },
             Labels = b => b.Length,
             Tokens = b => b.Sum(r => (long)r.Chosen.Ids.Length + r.Rejected.Ids.Length),
             Loss = (b, scale) => { model.Compute = config.Train.Compute; return Loss(model, b, scale, config.Reward.Centering, figures); },

@@ -35,9 +35,10 @@ internal static class SampledRecipe
     public static RunState Run<TBatch>(AlignConfig config, string folder, RewardFunction? reward, Func<AlignConfig, bool> compares, Func<AlignConfig, string> about, Func<AlignConfig, AlignedModel, CausalLanguageModel?, Sampling, SampledLearning<TBatch>> own, Action<TrainEvent>? report, Action<string>? note, CancellationToken stop)
     {
         config = config.Validate().HereAndNow();
+        Processes.RequireOne(Sampling.OneProcess);
         TorchNative.Load();
-        using var run = RunFolder.OpenOrBegin(folder, config);
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+        using var run = RunFolder.OpenOrBegin(folder, ref config);
+        Processes.UseThreads(config.Train.Threads);
 
         using var policy = AlignedModel.Open(config, isScorer: false, note);
         var isCompared = compares(config) || config.Model.Judge is not null;
@@ -45,7 +46,7 @@ internal static class SampledRecipe
         using var sampling = new Sampling(config, policy, reward, note);
         config = AlignRun.Resolve(config, policy.Model.Width, sampling.StepsOf);
         run.SaveSettings(config);
-        note?.Invoke($"{policy.Describe()}, {about(config)}, {config.Train.Steps:N0} steps of {config.Train.BatchSize}, iterations of {config.Rollout.Batch} answers, {config.Train.Threads} threads");
+        note?.Invoke($"{policy.Describe()}, {about(config)}, {config.Train.Steps:N0} steps of {config.Train.BatchSize}, iterations of {config.Rollout.Batch} answers, {config.Train.Workers}");
 
         var learning = own(config, policy, reference, sampling);
         return TrainLoop.Run(new Training<TBatch>

@@ -14,6 +14,7 @@ namespace Lect;
 /// </summary>
 internal sealed class Sampling : IDisposable
 {
+    public const string OneProcess = "answers are sampled, and learned from, in one";
     private const string StateFile = "rollout.json", TensorFile = "rollout.safetensors";
     private const int Window = 4096;
     private readonly AlignConfig config;

@@ -15,8 +15,8 @@ public static class Sft
     {
         config = config.Validate().HereAndNow();
         TorchNative.Load();
-        using var run = RunFolder.OpenOrBegin(folder, config);
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+        using var run = RunFolder.OpenOrBegin(folder, ref config);
+        Processes.UseThreads(config.Train.Threads);
 
         using var model = AlignedModel.Open(config, isScorer: false, note);
         var longest = config.Longest(model.Model.ContextLength);
@@ -27,7 +27,7 @@ public static class Sft
         config = AlignRun.Resolve(config, model.Model.Width, batches.StepsOf);
         data.Tell();
         run.SaveSettings(config);
-        note?.Invoke($"{model.Describe()}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} texts of at most {longest} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
+        note?.Invoke($"{model.Describe()}, {config.Train.Steps:N0} steps of {config.Train.BatchSize} texts of at most {longest} tokens, {config.Train.Precision}, {config.Train.Workers}");
 
         return TrainLoop.Run(new Training<AnswerBatch>
         {
@@ -47,7 +47,7 @@ public static class Sft
     private static List<AnswerBatch> Batches(AnswerRow[] rows, AlignConfig config, int longest, int padId)
     {
         var packed = config.Sft.Packing ? Packing.BestFit([.. rows.Select(r => r.Ids.Length)], longest).ConvertAll(p => p.Select(i => rows[i]).ToArray()) : [.. rows.Select(r => new[] { r })];
-        return [.. packed.Chunk(config.Train.Pass).Select(b => new AnswerBatch(b, padId))];
+        return [.. Processes.Share(packed, config.Train.MicroBatchSize).Select(b => new AnswerBatch(b, padId))];
     }
 
     /// <summary>-scale * sum of log p(token) over the tokens that are learned.</summary>

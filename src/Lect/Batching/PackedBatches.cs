@@ -25,7 +25,8 @@ public sealed record TokenBatch(long[] Ids, long[] Labels, int Rows)
 public sealed class PackedBatches
 {
     private readonly TokenIds ids;
-    private readonly int block, batch, microBatch;
+    private readonly int block, batch;
+    private readonly int? microBatch;
     private readonly long seed;
     private readonly bool shuffle;
     private (long Epoch, int[] Order, int Phase) epoch = (-1, [], 0);
@@ -33,11 +34,11 @@ public sealed class PackedBatches
     /// <param name="ids">The training split.</param>
     /// <param name="block">T.</param>
     /// <param name="batch">Rows of a step.</param>
-    /// <param name="microBatch">Rows of a forward pass.</param>
+    /// <param name="microBatch">Rows of a forward pass; null: all, or each process its share.</param>
     /// <param name="seed">Of the run.</param>
     /// <param name="shuffle">Every block once an epoch, in an order and from a first token keyed by (seed, epoch); otherwise windows at random places (nanoGPT).</param>
     /// <exception cref="InvalidDataException">Fewer tokens than one block and its last label.</exception>
-    public PackedBatches(TokenIds ids, int block, int batch, int microBatch, long seed, bool shuffle)
+    public PackedBatches(TokenIds ids, int block, int batch, int? microBatch, long seed, bool shuffle)
     {
         if (ids.Count <= block) throw new InvalidDataException($"Found a training split of {ids.Count} tokens. Expected more than one block, {block} (train.block). Give more text, or shorten the block.");
         (this.ids, this.block, this.batch, this.microBatch, this.seed, this.shuffle) = (ids, block, batch, microBatch, seed, shuffle);
@@ -52,7 +53,7 @@ public sealed class PackedBatches
         var random = Seeds.Random(seed, "batch", step);
         var starts = new long[batch];
         for (var i = 0; i < batch; i++) starts[i] = shuffle ? Shuffled(step * batch + i) : random.NextInt64(ids.Count - block);
-        return [.. starts.Chunk(microBatch).Select(rows => Rows(ids, rows, block))];
+        return [.. Processes.Share(starts, microBatch).Select(rows => Rows(ids, rows, block))];
     }
 
     private long Shuffled(long index)

@@ -52,7 +52,7 @@ public sealed record FinetuneConfig : IRecipeConfig
         var kind = Recipe == "gpt1" ? Gpt1.Task : Recipe;
         if (!FinetuneGpt1.Tasks.Contains(Gpt1.Task)) faults.Add($"gpt1.task = '{Gpt1.Task}': expected {string.Join(", ", FinetuneGpt1.Tasks)}");
         if (!(Gpt1.LmWeight >= 0)) faults.Add(FormattableString.Invariant($"gpt1.lm_weight = {Gpt1.LmWeight}: expected 0 or more"));
-        if (Recipe == "gpt1" && Gpt1.LmWeight > 0 && Train.MicroBatchSize is not null) faults.Add("train.micro_batch_size: the language model's loss is a mean over the whole batch's tokens; leave the key away, or set gpt1.lm_weight to 0");
+        if (Recipe == "gpt1" && Gpt1.LmWeight > 0 && (Train.MicroBatchSize is not null || Processes.Count > 1)) faults.Add("train.micro_batch_size, or several processes (mpirun): the language model's loss is a mean over the whole batch's tokens; do without, or set gpt1.lm_weight to 0");
         if (Recipe != "gpt1" && Gpt1 != new FinetuneGpt1()) faults.Add("gpt1: only lect finetune gpt1 reads this section");
         if (Data.Task is not null && kind is "qa" or "choice" or "tag") faults.Add($"data.task = '{Data.Task}': the tasks of GLUE have labels or numbers of texts and pairs");
         if (Data.Regression && kind is "qa" or "choice" or "tag") faults.Add("data.regression: only classification has numbers as labels");
@@ -137,8 +137,8 @@ public static class Finetune
         config = config.Validate().WithFullPaths();
         if (config.Seeds > 1) throw new InvalidDataException($"Found seeds = {config.Seeds}. Expected 1: Finetune.RunSeeds runs several.");
         TorchNative.Load();
-        using var run = RunFolder.OpenOrBegin(folder, config);
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+        using var run = RunFolder.OpenOrBegin(folder, ref config);
+        Processes.UseThreads(config.Train.Threads);
 
         var positions = ModelFolder.PositionsOf(config.ModelPath, config.Recipe == "gpt1");
         config = config with { Train = config.Train with { MaxLength = config.Train.Longest(config.Recipe!, positions) } };
@@ -156,14 +156,14 @@ public static class Finetune
         config = Resolve(config, network, batches);
         run.SaveSettings(config);
         var padding = EncoderBatch.Padding(batches.Begin().Select(b => (IReadOnlyList<int>)[.. b.SelectMany(e => e.Rows).Select(r => r.Ids.Length)]));
-        note?.Invoke(FormattableString.Invariant($"{network.Module.GetName()}: {ModelFolder.Short(network.Module.parameters().Sum(p => p.numel()))} parameters ({(config.FromNothing ? "all new" : network.New.Count == 0 ? "none new" : "new: " + string.Join(", ", network.New))}), {task.Train.Count:N0} examples to train on, {task.Validation.Count:N0} to validate with, {100 * padding:0.0} % of what is computed is padding, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Threads} threads"));
+        note?.Invoke(FormattableString.Invariant($"{network.Module.GetName()}: {ModelFolder.Short(network.Module.parameters().Sum(p => p.numel()))} parameters ({(config.FromNothing ? "all new" : network.New.Count == 0 ? "none new" : "new: " + string.Join(", ", network.New))}), {task.Train.Count:N0} examples to train on, {task.Validation.Count:N0} to validate with, {100 * padding:0.0} % of what is computed is padding, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Workers}"));
 
         var compute = config.Train.Compute;
         using var weights = ClassWeights(config.Train.ClassWeights, task);
         var state = TrainLoop.Run(new Training<FinetuneExample[]>
         {
             Model = network.Module,
-            Batches = step => [.. batches.At(step).Chunk(config.Train.MicroBatchSize ?? config.Train.BatchSize)],
+            Batches = step => [.. Processes.Share(batches.At(step), config.Train.MicroBatchSize)],
             Labels = b => b.Sum(e => LabelCount(task.Head, e)),
             Tokens = b => b.Sum(e => e.Rows.Sum(r => (long)r.Ids.Length)),
             Loss = (b, scale) => { network.Compute = compute; return network.Loss(b, scale, weights); },
@@ -172,7 +172,7 @@ public static class Finetune
             RateOf = config.Train.LayerDecay < 1 ? key => Math.Pow(config.Train.LayerDecay, network.LayerCount + 1 - (network.DepthOf(key) ?? network.LayerCount + 1)) : null,
             Save = to => { network.Save(to); tokenizer.Save(to); },
         }, config.Train, config.Seed, run, report, stop);
-        if (task.Validation.Count > 0) Finish(config, network, task, run.Path, note);
+        if (task.Validation.Count > 0 && run.IsOurs) Finish(config, network, task, run.Path, note);
         return state;
     }
 
@@ -262,6 +262,7 @@ public static class Finetune
     public static IReadOnlyList<(string Name, double Mean, double Deviation)> RunSeeds(FinetuneConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
         config = config.Validate().WithFullPaths();
+        Processes.RequireOne("several seeds are as many runs, one after the other");
         if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Select(Path.GetFileName).Any(n => !n!.StartsWith("seed-", StringComparison.Ordinal) && n is not ("run.yaml" or "seeds.json"))) throw RunFolder.Occupied(folder);
         string At(long seed) => Path.Combine(folder, $"seed-{seed}");
         var runs = Enumerable.Range(0, config.Seeds).Select(s => config.Seed + s).Select(seed => RunFolder.IsOccupied(At(seed)) ? RunFolder.SettingsOf<FinetuneConfig>(At(seed), config.Train.Steps is { } steps ? [$"train.steps={steps}"] : []) : config with { Seed = seed, Seeds = 1 }).ToList();

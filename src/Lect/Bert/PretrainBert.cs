@@ -93,10 +93,10 @@ public static class PretrainBert
     /// <inheritdoc cref="PretrainGpt.Run"/>
     public static RunState Run(PretrainBertConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
-        config = config.Validate().WithFullPaths();
+        config = config.Validate().WithFullPaths() with { Recipe = "bert" };
         TorchNative.Load();
-        using var run = RunFolder.OpenOrBegin(folder, config with { Recipe = "bert" });
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+        using var run = RunFolder.OpenOrBegin(folder, ref config);
+        Processes.UseThreads(config.Train.Threads);
 
         note?.Invoke($"reading {config.Data.Describe}");
         var texts = PassageDocuments.Read(config.Data).Where(d => d.Split != CorpusSplit.Test).ToLookup(d => d.Split, d => d.Sentences);
@@ -110,7 +110,7 @@ public static class PretrainBert
         config = Resolve(config, model, data);
         data.LongFrom = config.Train.LongFrom;
         run.SaveSettings(config);
-        note?.Invoke(FormattableString.Invariant($"{model.GetName()}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {train.Sum(d => d.Sum(s => (long)s.Length)):N0} tokens in {train.Count:N0} documents to train on, {config.Train.Steps:N0} steps of {config.Train.BatchSize} x {config.Train.Block} tokens at most, {config.Train.Precision}, {config.Train.Threads} threads"));
+        note?.Invoke(FormattableString.Invariant($"{model.GetName()}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {train.Sum(d => d.Sum(s => (long)s.Length)):N0} tokens in {train.Count:N0} documents to train on, {config.Train.Steps:N0} steps of {config.Train.BatchSize} x {config.Train.Block} tokens at most, {config.Train.Precision}, {config.Train.Workers}"));
         note?.Invoke(data.Describe());
 
         var compute = config.Train.Compute;
@@ -296,7 +296,7 @@ public static class PretrainBert
         {
             var isLong = step >= LongFrom;
             var rows = isLong ? second.At(step - LongFrom) : first.At(step);
-            return [.. rows.Chunk(train.MicroBatchSize is not { } most ? rows.Count : isLong ? Math.Max(1, most * train.Block / train.LongBlock) : most).Select((part, i) => masking.Apply(part, Seeds.Random(seed, "masks", step, i)))];
+            return [.. Processes.Share(rows, isLong ? train.MicroBatchSize * train.Block / train.LongBlock is { } most ? Math.Max(1, most) : null : train.MicroBatchSize).Select((part, i) => masking.Apply(part, Seeds.Random(seed, "masks", step, i)))];
         }
 
         public string Describe()

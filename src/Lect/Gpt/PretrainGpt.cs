@@ -104,20 +104,20 @@ public static class PretrainGpt
     /// <exception cref="InvalidDataException">Something given cannot be used; the message says what.</exception>
     public static RunState Run(PretrainGptConfig config, string folder, Action<TrainEvent>? report = null, Action<string>? note = null, CancellationToken stop = default)
     {
-        config = config.Validate().WithFullPaths();
+        config = config.Validate().WithFullPaths() with { Recipe = "gpt" };
         TorchNative.Load();
         if (!config.Model.ContainsKey("path")) Affordable(config.ModelJson(config.Tokenizer.Size ?? 1, endOfText: null));   // before a vocabulary is learned
-        using var run = RunFolder.OpenOrBegin(folder, config with { Recipe = "gpt" });
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+        using var run = RunFolder.OpenOrBegin(folder, ref config);
+        Processes.UseThreads(config.Train.Threads);
 
         var (tokenizer, tokens) = TextData.Prepare(config.Data, config.Tokenizer, config.Model.GetValueOrDefault("path") as string, folder, note);
         using var train = tokens.Ids(CorpusSplit.Train);
         using var validation = tokens.Ids(CorpusSplit.Validation);
         using var model = Model(config, tokenizer, isNew: run.Checkpoints.Count == 0, note);
-        var batches = new PackedBatches(train, config.Train.Block, config.Train.Rows, config.Train.MicroBatchSize ?? config.Train.Rows, config.Seed, config.Train.Order == "shuffle");
+        var batches = new PackedBatches(train, config.Train.Block, config.Train.Rows, config.Train.MicroBatchSize, config.Seed, config.Train.Order == "shuffle");
         config = Resolve(config, model, batches).Validate();
         run.SaveSettings(config);
-        note?.Invoke($"{model.ConfigJson["model_type"]}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {tokens.Count(CorpusSplit.Train).Tokens:N0} tokens to train on, {config.Train.Steps:N0} steps of {config.Train.Rows} x {config.Train.Block} tokens, {config.Train.Precision}, {config.Train.Threads} threads");
+        note?.Invoke($"{model.ConfigJson["model_type"]}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {tokens.Count(CorpusSplit.Train).Tokens:N0} tokens to train on, {config.Train.Steps:N0} steps of {config.Train.Rows} x {config.Train.Block} tokens, {config.Train.Precision}, {config.Train.Workers}");
 
         var compute = config.Train.Compute;
         return TrainLoop.Run(new Training<TokenBatch>

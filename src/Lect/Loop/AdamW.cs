@@ -80,6 +80,18 @@ public sealed class AdamW : IDisposable
     /// <summary>The gradients of now, by parameter; they stay the parameters'.</summary>
     public IReadOnlyList<Tensor> Gradients() => [.. parameters.Select(p => p.Parameter.grad).OfType<Tensor>()];
 
+    /// <summary>Sums the gradients over the processes of a data-parallel run (<see cref="Processes"/>). Parameters that had no part in this process's share count as 0.</summary>
+    internal void SumGradients()
+    {
+        if (Processes.Count == 1) return;
+        using var scope = NewDisposeScope();
+        var have = parameters.ConvertAll(p => p.Parameter.grad is null ? 0.0 : 1).ToArray();
+        Processes.Sum(have);
+        foreach (var (i, (_, p)) in parameters.Index())
+            if (have[i] > 0 && p.grad is null) p.grad = zeros_like(p).DetachFromDisposeScope();
+        Processes.Sum(Gradients());
+    }
+
     /// <summary>Forgets the gradients.</summary>
     public void ZeroGradients()
     {

@@ -57,6 +57,9 @@ public abstract record LoopConfig
     /// <summary>The precision of products, once <see cref="Precision"/> is resolved.</summary>
     internal ComputeType Compute => Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
 
+    /// <summary>Who computes, for people.</summary>
+    internal string Workers => Processes.Count > 1 ? $"{Processes.Count} processes of {Threads} threads" : $"{Threads} threads";
+
     /// <summary>The learning rate of each step.</summary>
     [YamlIgnore]
     public Schedule Rates

@@ -28,17 +28,21 @@ public sealed class RunFolder : IDisposable
 
     private static readonly JsonSerializerOptions s_json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private readonly FileStream occupied, metrics;
+    private readonly FileStream? occupied, metrics;
 
-    private RunFolder(string path)
+    private RunFolder(string path, bool isOurs)
     {
         Path = path;
+        if (!isOurs) return;
         occupied = new(System.IO.Path.Combine(path, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
         metrics = new(System.IO.Path.Combine(path, Metrics), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
     }
 
     /// <summary>The folder.</summary>
     public string Path { get; }
+
+    /// <summary>Whether this process writes the folder; in the others of a data-parallel run (<see cref="Processes"/>) what would be written is not.</summary>
+    internal bool IsOurs => metrics is not null;
 
     /// <summary>Checkpoints, oldest first.</summary>
     public IReadOnlyList<string> Checkpoints => CheckpointsIn(Path);
@@ -82,14 +86,22 @@ public sealed class RunFolder : IDisposable
         Directory.CreateDirectory(path);
         var run = Open(path);
         foreach (var made in new[] { "data", "tensorboard", "checkpoints" }.Select(d => System.IO.Path.Combine(path, d)).Where(Directory.Exists)) Directory.Delete(made, recursive: true);   // of a start that came to nothing
-        run.metrics.SetLength(0);
+        run.metrics!.SetLength(0);
         run.SaveSettings(settings);
         return run;
     }
 
-    /// <summary>Opens the run of a folder that has a checkpoint, else begins one there: what each recipe does first.</summary>
+    /// <summary>Opens the run of a folder that has a checkpoint, else begins one there: what each recipe does first. In a data-parallel run all but the first process wait here until that one is ready to train.</summary>
+    /// <param name="path">The run's folder.</param>
+    /// <param name="settings">The run's; in a process that waited those that the first one resolved.</param>
     /// <exception cref="InvalidDataException">The folder holds something else, or another process works on it.</exception>
-    public static RunFolder OpenOrBegin<T>(string path, T settings) => CheckpointsIn(path).Count > 0 ? Open(path) : Begin(path, settings);
+    public static RunFolder OpenOrBegin<T>(string path, ref T settings) where T : IRecipeConfig, new()
+    {
+        if (Processes.IsFirst) return CheckpointsIn(path).Count > 0 ? Open(path) : Begin(path, settings);
+        Processes.Meet();
+        settings = SettingsOf<T>(path, []);
+        return new(path, isOurs: false);
+    }
 
     /// <summary>What is said where a new run would overwrite another.</summary>
     public static InvalidDataException Occupied(string path) => new($"Found another run in {path}. Expected a new or empty folder: choose another --out, go on with that run by --resume, or remove it.");
@@ -98,12 +110,15 @@ public sealed class RunFolder : IDisposable
     /// <exception cref="InvalidDataException">Another process works on it.</exception>
     public static RunFolder Open(string path)
     {
-        try { return new(path); }
+        try { return new(path, isOurs: true); }
         catch (IOException e) when (e.GetType() == typeof(IOException)) { throw new InvalidDataException($"Found that another process works on the run in {path}. Wait for it, or stop it. ({e.Message})", e); }
     }
 
     /// <summary>Writes run.yaml: the settings with everything resolved that was left open.</summary>
-    public void SaveSettings<T>(T settings) => SaveSettings(Path, settings);
+    public void SaveSettings<T>(T settings)
+    {
+        if (IsOurs) SaveSettings(Path, settings);
+    }
 
     internal static void SaveSettings<T>(string path, T settings) => ModelFolder.WriteText(System.IO.Path.Combine(Directory.CreateDirectory(path).FullName, SettingsFile), RunFile.Write(settings));
 
@@ -114,6 +129,7 @@ public sealed class RunFolder : IDisposable
     public RunState Restore(Action<string> model, AdamW optimizer)
     {
         var state = RunState.Start;
+        if (!IsOurs) return state;
         if (Checkpoints is [.., var last])
         {
             state = JsonSerializer.Deserialize<RunState>(File.ReadAllText(System.IO.Path.Combine(last, State)))!;
@@ -130,7 +146,7 @@ public sealed class RunFolder : IDisposable
     // The lines up to the checkpoint are the file's beginning: cut once, so that a kill meanwhile loses none of them.
     private void CutMetrics(long step)
     {
-        metrics.Position = 0;
+        metrics!.Position = 0;
         using var reader = new StreamReader(metrics, Encoding.UTF8, leaveOpen: true);
         long end = 0;
         while (step > 0 && reader.ReadLine() is { } line && Parse(line) is { } json && (long?)json["step"] <= step) end += Encoding.UTF8.GetByteCount(line) + 1;
@@ -147,8 +163,8 @@ public sealed class RunFolder : IDisposable
     /// <summary>Appends one event.</summary>
     public void Log(JsonObject line)
     {
-        metrics.Write(Encoding.UTF8.GetBytes(line.ToJsonString(s_json) + "\n"));
-        metrics.Flush();
+        metrics?.Write(Encoding.UTF8.GetBytes(line.ToJsonString(s_json) + "\n"));
+        metrics?.Flush();
     }
 
     /// <summary>Lines of a run's metrics.jsonl so far, while it goes on too.</summary>
@@ -167,6 +183,7 @@ public sealed class RunFolder : IDisposable
     /// <exception cref="IOException">It cannot be written; the checkpoints before it are untouched.</exception>
     public void Checkpoint(RunState state, Action<string> saveModel, AdamW optimizer, int keep = 2)
     {
+        if (!IsOurs) return;
         var folder = System.IO.Path.Combine(Path, "checkpoints", $"step-{state.Step:000000}");
         if (Directory.Exists(folder)) return;   // written by the evaluation of the same step, or before a kill
         var temporary = System.IO.Path.Combine(Path, "checkpoints", "unfinished");
@@ -194,7 +211,7 @@ public sealed class RunFolder : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        metrics.Dispose();
-        occupied.Dispose();
+        metrics?.Dispose();
+        occupied?.Dispose();
     }
 }

@@ -34,10 +34,8 @@ public sealed record Training<TBatch>
     public required Action<string> Save { get; init; }
     /// <summary>Fills the model from a folder that <see cref="Save"/> wrote; null: from its weights.</summary>
     public Action<string>? Load { get; init; }
-    /// <summary>Figures of the steps since they were last asked for, beside the loss; null: none.</summary>
+    /// <summary>Figures of the steps since they were last asked for, beside the loss; null: none. Of several processes (<see cref="Processes"/>) the first one's share is told.</summary>
     public Func<IEnumerable<(string Name, double Value)>>? Figures { get; init; }
-    /// <summary>Where gradients are summed over processes before a step; null: there is one process.</summary>
-    public Action<IReadOnlyList<Tensor>>? SumGradients { get; init; }
 }
 
 /// <summary>What happened: a line of metrics, and what a person may want to see beside it.</summary>
@@ -50,7 +48,7 @@ public sealed record TrainEvent(JsonObject Metrics, long Step, long Steps, TimeS
 /// <summary>The loop of every recipe: micro-batches, gradients, clipping, AdamW, metrics, evaluation, checkpoints; stops and goes on exactly.</summary>
 public static class TrainLoop
 {
-    /// <summary>Trains from the run's last checkpoint to its last step.</summary>
+    /// <summary>Trains from the run's last checkpoint to its last step; in several processes (<see cref="Processes"/>) each does its share of every step.</summary>
     /// <param name="training">Model, data and loss.</param>
     /// <param name="config">The loop's keys; <see cref="LoopConfig.Steps"/> is set.</param>
     /// <param name="seed">Of the run.</param>
@@ -64,6 +62,7 @@ public static class TrainLoop
     {
         using var optimizer = new AdamW(training.Model.named_parameters().Where(p => p.parameter.requires_grad).Select(p => (p.name, (Tensor)p.parameter)), config.WeightDecay, config.Beta1, config.Beta2, config.Epsilon, training.RateOf);
         using var events = new EventLog(run);
+        if (Processes.IsFirst) Processes.Meet();   // data and model are prepared: the others may follow (RunFolder.OpenOrBegin)
         return new State<TBatch>(training, config, seed, run, optimizer, events, report).Run(stop);
     }
 
@@ -82,26 +81,41 @@ public static class TrainLoop
         {
             state = run.Restore(Fill, optimizer);
             events.Begin();
+            AsTheFirst();
             firstStep = state.Step;
-            if (IsAveraged) return state;   // ended for good, with the mean at the root or not
+            if (run.IsOurs && IsAveraged) return state;   // ended for good, with the mean at the root or not
             if (state.Step > 0) Publish(state.Step == steps);   // a kill may have come between the checkpoint and this
             if (state.Step == 0 && training.TellsStart && config.EvalEvery > 0) Evaluate(counts: false);
             while (state.Step < steps && !IsOutOfPatience)
             {
                 pace.Start();
-                var (loss, norm, rate) = Step();
+                var (loss, norm, rate, stops) = Step(stop.IsCancellationRequested);
                 pace.Stop();
                 if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new ArithmeticException($"Found a loss of {loss} and a gradient norm of {norm} at step {state.Step}. {Advice}");
                 var last = state.Step == steps;
                 if (state.Step % config.LogEvery == 0 || last) LogStep(loss, norm, rate);
                 var best = (Due(config.EvalEvery) || (last && config.EvalEvery > 0)) && Evaluate();
                 last |= IsOutOfPatience;
-                if (best || last || Due(config.CheckpointEvery) || stop.IsCancellationRequested) run.Checkpoint(state, training.Save, optimizer, Math.Max(2, config.Average));
+                if (best || last || Due(config.CheckpointEvery) || stops) run.Checkpoint(state, training.Save, optimizer, Math.Max(2, config.Average));
                 Publish(last);
-                if (!last) stop.ThrowIfCancellationRequested();
+                if (stops && !last) throw new OperationCanceledException(stop);
             }
-            if (config.Average > 1) PublishAverage();
+            if (config.Average > 1 && run.IsOurs) PublishAverage();
             return state;
+        }
+
+        // Weights, moments and place of the first process, which alone reads checkpoints and alone evaluates.
+        private void AsTheFirst()
+        {
+            Processes.TakeFromFirst(training.Model.named_parameters().Select(p => (Tensor)p.parameter).Concat(training.Model.named_buffers().Select(b => b.buffer)).Concat(optimizer.State.Select(s => s.Tensor)));
+            PlaceOfTheFirst();
+        }
+
+        private void PlaceOfTheFirst()
+        {
+            Span<double> place = [state.Step, state.Tokens, state.BestStep, state.Best];
+            Processes.TakeFromFirst(place);
+            state = new((long)place[0], (long)place[1], (long)place[2], place[3]);
         }
 
         // The mean of the last checkpoints' weights (Vaswani et al. 2017, section 6.1) is the model where it is better than the best of them.
@@ -152,31 +166,35 @@ public static class TrainLoop
         // The model folder at the root: the best by evaluation, else the last.
         private void Publish(bool last)
         {
-            if (state.BestStep == state.Step || (last && state.BestStep < 0)) training.Save(run.Path);
+            if (run.IsOurs && (state.BestStep == state.Step || (last && state.BestStep < 0))) training.Save(run.Path);
         }
 
-        private (double Loss, double Norm, double Rate) Step()
+        private (double Loss, double Norm, double Rate, bool Stops) Step(bool stops)
         {
             training.Model.train();
             var batches = training.Batches(state.Step);
+            if (state.Step == firstStep && batches.Count < Processes.Count) throw new InvalidDataException($"Found {Processes.Count} processes and a step of {batches.Count} micro-batches. Expected at least one for each: raise the batch, lower train.micro_batch_size, or start fewer (mpirun -n).");
             var labels = Math.Max(1, batches.Sum(training.Labels));   // none: nothing is learned in this step
             double loss = 0;
             optimizer.ZeroGradients();
             for (var i = 0; i < batches.Count; i++)
             {
+                if (!Processes.Owns(i)) continue;
                 using var scope = NewDisposeScope();
                 Dropout.Begin(Seeds.For(seed, "dropout", state.Step, i));
                 var part = training.Loss(batches[i], 1.0 / labels);
                 part.backward();
                 loss += part.item<float>();
             }
-            training.SumGradients?.Invoke(optimizer.Gradients());
+            optimizer.SumGradients();
+            Span<double> all = [loss, stops ? 1 : 0];
+            Processes.Sum(all);
             var rate = rates.At(state.Step);
             var norm = optimizer.Step(rate, config.Clip > 0 ? config.Clip : double.PositiveInfinity);
             var tokens = training.Tokens is { } count ? batches.Sum(count) : labels;
             state = state with { Step = state.Step + 1, Tokens = state.Tokens + tokens };
             tokensSince += tokens;
-            return (loss, norm, rate);
+            return (all[0], norm, rate, all[1] > 0);
         }
 
         private void LogStep(double loss, double norm, double rate)
@@ -191,8 +209,15 @@ public static class TrainLoop
         private bool Evaluate(bool counts = true)
         {
             if (training.Evaluate is null) return false;
+            var isBest = run.IsOurs && Evaluate(training.Evaluate, counts);
+            PlaceOfTheFirst();
+            return isBest;
+        }
+
+        private bool Evaluate(Func<IReadOnlyList<(string Name, double Value)>> evaluate, bool counts)
+        {
             training.Model.eval();
-            var figures = training.Evaluate();
+            var figures = evaluate();
             if (double.IsNaN(figures[0].Value)) throw new ArithmeticException($"Found a {figures[0].Name} that is no number at step {state.Step}. {Advice}");
             var line = Line(figures);
             var isBest = counts && Decides(figures) < state.Best;

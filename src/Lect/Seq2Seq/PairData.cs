@@ -151,9 +151,6 @@ internal sealed class PairBatches(IReadOnlyList<IdPair> pairs, int batchSize, in
     /// <summary>Steps of some epochs, as the first ones count them.</summary>
     public long StepsOf(double epochs) => batches.StepsOf(epochs);
 
-    public PairBatch At(long step)
-    {
-        var batch = batches.At(step);
-        return new([.. batch.Select(p => p.Source)], [.. batch.Select(p => p.Target)]);
-    }
+    /// <summary>The micro-batches of a step: one, or one for each process.</summary>
+    public IReadOnlyList<PairBatch> At(long step) => [.. Processes.Share(batches.At(step), null).Select(rows => new PairBatch([.. rows.Select(p => p.Source)], [.. rows.Select(p => p.Target)]))];
 }

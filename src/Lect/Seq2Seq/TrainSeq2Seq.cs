@@ -107,8 +107,8 @@ public static class TrainSeq2Seq
         var data = config.Data;
         config = config with { Model = RunFile.FullPaths(config.Model, "path"), Tokenizer = config.Tokenizer with { Path = RunFile.FullPath(config.Tokenizer.Path) }, Data = data with { Path = RunFile.FullPath(data.Path), TargetPath = RunFile.FullPath(data.TargetPath), ValidationPath = RunFile.FullPath(data.ValidationPath), ValidationTargetPath = RunFile.FullPath(data.ValidationTargetPath) } };
         TorchNative.Load();
-        using var run = RunFolder.OpenOrBegin(folder, config);
-        set_num_threads(config.Train.Threads ?? Environment.ProcessorCount);
+        using var run = RunFolder.OpenOrBegin(folder, ref config);
+        Processes.UseThreads(config.Train.Threads);
 
         note?.Invoke($"reading {config.Data.Describe}");
         var empty = 0;
@@ -125,13 +125,13 @@ public static class TrainSeq2Seq
         var batches = new PairBatches(train, config.Train.BatchSize ?? 64, config.Train.BatchTokens, config.Seed);
         config = Resolve(config, batches, model);
         run.SaveSettings(config);
-        note?.Invoke($"{config.Recipe}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {train.Count:N0} pairs to train on, {validation.Count:N0} to validate with, vocabularies of {model.SourceVocabularySize:N0} and {model.TargetVocabularySize:N0}, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Threads} threads");
+        note?.Invoke($"{config.Recipe}: {ModelFolder.Short(model.parameters().Sum(p => p.numel()))} parameters, {train.Count:N0} pairs to train on, {validation.Count:N0} to validate with, vocabularies of {model.SourceVocabularySize:N0} and {model.TargetVocabularySize:N0}, {config.Train.Steps:N0} steps, {config.Train.Precision}, {config.Train.Workers}");
 
         var compute = config.Train.Compute;
         return TrainLoop.Run(new Training<PairBatch>
         {
             Model = model,
-            Batches = step => [batches.At(step)],
+            Batches = batches.At,
             Labels = b => b.LabelCount,
             Loss = (b, scale) => Loss(model, b, scale, config.Train.LabelSmoothing, compute),
             Evaluate = validation.Count == 0 ? null : () => Evaluate(translator, validation, unseen, config.Data, config.Train.EvalSentences),
