@@ -40,6 +40,7 @@ internal static class DataCommands
         var command = new Command("show", "The rows as they are read. Example: lect data show train.jsonl --rows 3") { path, rows, format, json };
         command.SetAction(int (parsed) =>
         {
+            if (parsed.GetValue(rows) < 0) throw new InvalidDataException($"Found --rows {parsed.GetValue(rows)}. Expected 0 or more.");
             using var output = new StreamWriter(Console.OpenStandardOutput(), new System.Text.UTF8Encoding(false));
             foreach (var row in Rows.Read(parsed.GetValue(path)!, parsed.GetValue(format)).Take(parsed.GetValue(rows) ?? int.MaxValue)) output.WriteLine(Screen.OneLine(row));
             return 0;
@@ -60,6 +61,8 @@ internal static class DataCommands
         {
             var folder = parsed.GetValue(output)!;
             if (TokenFolder.IsAt(folder)) throw new InvalidDataException($"Found prepared data in {folder}. Expected a new folder: choose another --out, or remove it.");
+            Screen.RequireRoom(folder);
+            if (parsed.GetValue(input) is null && parsed.GetResult(column) is { Implicit: false }) throw new InvalidDataException("Found --column without --input. Expected both: the SDK's documentation has no columns.");
             var data = new TextDataConfig { Path = parsed.GetValue(input), Validation = parsed.GetValue(validation), Columns = new() { ["text"] = parsed.GetValue(column)! } };
             var tokens = TextData.Prepare(data, new() { Path = parsed.GetValue(tokenizer), Size = parsed.GetValue(size) }, folder, Console.Error.WriteLine);
             foreach (var split in Enum.GetValues<CorpusSplit>())

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Lect.Text;
@@ -8,6 +9,8 @@ namespace Lect;
 /// <summary>One JSON object a line in, one a line out, in order; or one text as an argument, and text out.</summary>
 internal sealed class JsonLines
 {
+    private static readonly UTF8Encoding s_utf8 = new(false, throwOnInvalidBytes: true);
+
     private readonly Argument<string?> text = new("text") { Description = "One input; without it JSON lines are read", Arity = ArgumentArity.ZeroOrOne };
     private readonly Option<FileInfo?> input = new("--input") { Description = "JSON lines to read instead of standard input" };
     private readonly Option<bool> json = new("--json") { Description = "One JSON object a line on standard output" };
@@ -39,7 +42,7 @@ internal sealed class JsonLines
     /// <exception cref="InvalidDataException">A bad line, with its number.</exception>
     public int Run(ParseResult parsed, int size, Func<IReadOnlyList<(JsonObject Json, int Number)>, IReadOnlyList<JsonObject>> answer, Func<JsonObject, string> show)
     {
-        using var output = new StreamWriter(Console.OpenStandardOutput(), new System.Text.UTF8Encoding(false));
+        using var output = new StreamWriter(Console.OpenStandardOutput(), new UTF8Encoding(false));
         foreach (var batch in Lines(parsed).Select((line, number) => (line, number)).Where(l => !string.IsNullOrWhiteSpace(l.line)).Chunk(size))
             Try(batch);
         return 0;
@@ -70,20 +73,23 @@ internal sealed class JsonLines
 
     private IEnumerable<string> Lines(ParseResult parsed)
     {
-        if (parsed.GetValue(text) is { } one) return [new JsonObject { [key] = one }.ToJsonString()];
-        if (parsed.GetValue(input) is { } file) return file.Exists ? File.ReadLines(file.FullName) : throw new InvalidDataException($"Found no file {file}. Expected JSON lines.");
-        return StandardInput();
+        if (parsed.GetValue(text) is { } one) return parsed.GetValue(input) is null ? [new JsonObject { [key] = one }.ToJsonString()] : throw new InvalidDataException("Found both a text and --input. Expected one of them.");
+        if (parsed.GetValue(input) is { Exists: false } missing) throw new InvalidDataException($"Found no file {missing}. Expected JSON lines.");
+        return Read(parsed.GetValue(input) is { } file ? file.OpenRead() : Console.OpenStandardInput());
     }
 
-    private static IEnumerable<string> StandardInput()
+    // Bytes as letters of Latin-1, so that a line of other bytes than UTF-8 is refused as that line (Parse).
+    private static IEnumerable<string> Read(Stream stream)
     {
-        using var reader = new StreamReader(Console.OpenStandardInput());
-        while (reader.ReadLine() is { } line) yield return line;
+        using var reader = new StreamReader(stream, Encoding.Latin1, detectEncodingFromByteOrderMarks: false);
+        var isFirst = true;
+        for (; reader.ReadLine() is { } line; isFirst = false) yield return isFirst && line.StartsWith("\u00EF\u00BB\u00BF", StringComparison.Ordinal) ? line[3..] : line;
     }
 
     private static JsonObject Parse(string line)
     {
-        try { return Rows.Checked(JsonNode.Parse(line)) ?? throw new JsonException("found JSON that is no object."); }
+        try { return Rows.Checked(JsonNode.Parse(s_utf8.GetString(Encoding.Latin1.GetBytes(line)))) ?? throw new JsonException("found JSON that is no object."); }
+        catch (DecoderFallbackException e) { throw new JsonException("found bytes that are no UTF-8.", e); }
         catch (ArgumentException e) { throw new JsonException("found a key twice.", e); }
     }
 

@@ -19,6 +19,11 @@ if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction)
     Console.Error.WriteLine($"Try: lect {string.Join(' ', args.TakeWhile(a => !a.StartsWith('-')).Take(2))} --help");
     return 2;
 }
+if (parsed.CommandResult.GetResult("--out") is System.CommandLine.Parsing.OptionResult { Tokens: [{ Value.Length: 0 }] })
+{
+    Console.Error.WriteLine("lect: Found --out without a name. Expected a folder or file.");
+    return 2;
+}
 // System.CommandLine calls the program by its assembly (Lect.Cli); people type lect.
 using var help = parsed.Action is HelpAction ? new StringWriter() : null;
 var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };

@@ -35,6 +35,14 @@ internal static class Screen
     /// <summary>A run file by its path, or one of those that come with the tool.</summary>
     public static string? ConfigFile(string? path) => path is not null && !File.Exists(path) && Path.Combine(AppContext.BaseDirectory, path) is var shipped && File.Exists(shipped) ? shipped : path;
 
+    /// <summary>Refuses a folder for a new tokenizer, or prepared data, that holds anything but an earlier tokenizer.</summary>
+    public static void RequireRoom(string folder)
+    {
+        if (File.Exists(folder)) throw new InvalidDataException($"Found the file {folder} for --out. Expected a new or empty folder.");
+        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Select(Path.GetFileName).FirstOrDefault(f => f is not ("tokenizer.json" or "tokenizer_config.json" or "vocab.json" or "merges.txt" or "vocab.txt")) is { } other)
+            throw new InvalidDataException($"Found {other} in {folder}. Expected a new or empty folder, or one with nothing but a tokenizer, which is replaced: choose another --out.");
+    }
+
     private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>JSON on one line, letters as they are.</summary>

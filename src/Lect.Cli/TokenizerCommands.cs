@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json.Nodes;
 using Lect.Text;
 
@@ -48,7 +49,7 @@ internal static class TokenizerCommands
         command.SetAction(int (parsed) =>
         {
             var tokenizer = Tokenizer.Load(parsed.GetValue(tokenizerOption)!);
-            int[] Ids(JsonObject line) => JsonLines.Ids(line, "ids", text => [.. text.Split([' ', ','], StringSplitOptions.RemoveEmptyEntries).Select(int.Parse)]);
+            int[] Ids(JsonObject line) => JsonLines.Ids(line, "ids", text => [.. text.Split([' ', ','], StringSplitOptions.RemoveEmptyEntries).Select(id => int.TryParse(id, CultureInfo.InvariantCulture, out var n) ? n : throw new InvalidDataException($"found '{id}'. Expected ids: whole numbers between blanks or commas."))]);
             return lines.Run(parsed, (line, _) => JsonLines.Echo(line, new() { ["text"] = tokenizer.Decode(Ids(line), parsed.GetValue(skipSpecial)) }), o => (string)o["text"]!);
         });
         return command;
@@ -72,25 +73,30 @@ internal static class TokenizerCommands
     private static Command Train()
     {
         var command = new Command("train", "Learn a vocabulary. Example: lect tokenizer train --size 8000 --out my-tokenizer");
-        var input = new Option<string[]>("--input") { Description = "Text files, one document a line; by default the documentation of the .NET SDK (its training split)", AllowMultipleArgumentsPerToken = true };
-        var size = new Option<int>("--size") { Description = "Number of tokens", DefaultValueFactory = _ => 8000 };
+        var input = new Option<string[]>("--input") { Description = "Files, folders or globs: text (a document a line), or rows (.jsonl, .json, .csv, .tsv, .parquet), each also .gz or .zst; by default the documentation of the .NET SDK (its training split)", AllowMultipleArgumentsPerToken = true };
+        var column = new Option<string>("--column") { Description = "Column of rows with the text", DefaultValueFactory = _ => "text" };
+        var size = new Option<int?>("--size") { Description = "Number of tokens (8000; char: as many as there are characters)" };
         var kind = new Option<string>("--kind") { Description = "bpe (bytes), wordpiece (lower case), unigram, char or word", DefaultValueFactory = _ => "bpe" };
         var output = new Option<string>("--out") { Description = "Folder to write", Required = true };
-        foreach (var option in (Option[])[input, size, kind, output]) command.Add(option);
+        foreach (var option in (Option[])[input, column, size, kind, output]) command.Add(option);
         command.SetAction(int (parsed) =>
         {
+            var folder = parsed.GetValue(output)!;
+            Screen.RequireRoom(folder);
             var corpus = parsed.GetValue(input) is { Length: > 0 } ? null : SdkCorpus.Splits();
-            var texts = corpus is null ? Lines(parsed.GetValue(input)!) : corpus[CorpusSplit.Train].Select(t => t.Text + "\n");
-            if (parsed.GetValue(kind) is not ("bpe" or "wordpiece" or "unigram" or "char" or "word")) throw new InvalidDataException($"Found --kind {parsed.GetValue(kind)}. Expected bpe, wordpiece, unigram, char or word.");
-            var tokenizer = new TokenizerConfig { Kind = parsed.GetValue(kind), Size = parsed.GetValue(size) }.Train(texts);
-            tokenizer.Save(parsed.GetValue(output)!);
-            Report(tokenizer, parsed.GetValue(output)!, heldOut: corpus is null ? null : [.. corpus[CorpusSplit.Validation]]);
+            var texts = corpus is null ? parsed.GetValue(input)!.SelectMany(path => Texts(path, parsed.GetValue(column)!)) : corpus[CorpusSplit.Train].Select(t => t.Text + "\n");
+            var tokenizer = new TokenizerConfig { Kind = parsed.GetValue(kind), Size = parsed.GetValue(size) }.Validate().Train(texts);
+            tokenizer.Save(folder);
+            Report(tokenizer, folder, heldOut: corpus is null ? null : [.. corpus[CorpusSplit.Validation]]);
             return 0;
         });
         return command;
     }
 
-    private static IEnumerable<string> Lines(string[] files) => files.SelectMany(f => File.Exists(f) ? File.ReadLines(f).Select(l => l + "\n") : throw new InvalidDataException($"Found no file {f}. Expected text to train on."));
+    // A file whose name tells nothing is text.
+    private static IEnumerable<string> Texts(string path, string column) => DataFiles.Find(path).SelectMany(file => DataFiles.Ending(file) is ".jsonl" or ".json" or ".csv" or ".tsv" or ".parquet"
+        ? Rows.Read(file).Select(row => row[column] is JsonValue value && value.TryGetValue<string>(out var text) ? text : throw new InvalidDataException($"{file}: found a row with {string.Join(", ", row.Select(c => c.Key))} and no text in '{column}'. Expected one: name its column with --column."))
+        : Rows.Lines(file).Select(line => line.Text + "\n"));
 
     private static void Report(Tokenizer tokenizer, string folder, IReadOnlyList<SdkText>? heldOut)
     {

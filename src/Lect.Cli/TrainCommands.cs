@@ -85,7 +85,7 @@ internal static class TrainCommands
     private static Command Recipe<TConfig>(string name, string description, Func<ParseResult, TConfig, string, Action<TrainEvent>?, Action<string>?, CancellationToken, string> run) where TConfig : IRecipeConfig, new()
     {
         var (config, output, sets, json) = Options();
-        var resume = new Option<bool>("--resume") { Description = "Go on with the run in --out from its last checkpoint" };
+        var resume = new Option<bool>("--resume") { Description = "Go on with the run in --out from its last checkpoint, with its own settings (run.yaml; -c counts only where there is none yet)" };
         var command = new Command(name, description) { config, output, sets, resume, json };
         command.SetAction(int (parsed) =>
         {
@@ -139,6 +139,7 @@ internal static class TrainCommands
     private static TConfig Settings<TConfig>(string? config, string folder, string[] sets, bool resume) where TConfig : IRecipeConfig, new()
     {
         if (!resume) return RunFolder.IsOccupied(folder) ? throw RunFolder.Occupied(folder) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
+        if (config is not null && Screen.ConfigFile(config) is var file && !File.Exists(file)) throw new InvalidDataException($"Found no run file {config}. Expected none with --resume: the run's own settings are in {folder}.");
         return RunFolder.IsAt(folder) || config is null ? RunFolder.SettingsOf<TConfig>(folder, sets) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
     }
 

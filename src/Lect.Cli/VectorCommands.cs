@@ -82,6 +82,7 @@ internal static class VectorCommands
                     return [.. found.Zip(batch, (vector, line) => JsonLines.Echo(line.Json, new() { ["embedding"] = JsonLines.Array(vector) }))];
                 }, ShowVector);
             }
+            if (new Option[] { device, truncate, batch }.FirstOrDefault(o => parsed.GetResult(o) is { Implicit: false }) is { } other) throw new InvalidDataException($"Found {other.Name} with --vectors. Expected it with --model.");
             using var vectors = Read(parsed.GetValue(vectorsOption)!);
             return lines.Run(parsed, (line, _) => JsonLines.Echo(line, new() { ["embedding"] = JsonLines.Array(line["word"] is null ? vectors.Embed(Text(line, "text"), parsed.GetValue(sif)) : vectors.Vector(Text(line, "word"))) }), ShowVector);
         });

@@ -112,6 +112,60 @@ public sealed class BadInputTests : TemporaryFolder
     }
 
     [Fact]
+    public void Nothing_of_others_is_overwritten()
+    {
+        string Holds(string name, params string[] files)
+        {
+            foreach (var file in files) { Directory.CreateDirectory(Path.GetDirectoryName(At(name, file))!); File.WriteAllText(At(name, file), "precious"); }
+            return At(name);
+        }
+        var text = Write("text.txt", "a small text\n");
+        Refused(Tool.Run("train", "gpt", "--set", "train.steps=1", $"data.path={text}", "--out", Holds("run", "metrics.jsonl", "data/mine.txt")), "no run of Lect's");
+        Refused(Tool.Run("train", "word2vec", "--set", $"data.path={text}", "--out", At("run")), "no run of Lect's");
+        Refused(Tool.Run("tokenizer", "train", "--input", text, "--out", Holds("model", "tokenizer.json", "model.safetensors")), "model.safetensors");
+        Refused(Tool.Run("data", "prepare", "--input", text, "--out", Holds("tokens", "train.bin")), "train.bin");
+        foreach (var file in (string[])["run/metrics.jsonl", "run/data/mine.txt", "model/tokenizer.json", "tokens/train.bin"]) Assert.Equal("precious", File.ReadAllText(At(file)));
+        foreach (var verb in (string[][])[["train", "word2vec"], ["tokenizer", "train"], ["data", "prepare"]]) Refused(Tool.Run([.. verb, "--out", text]), "text.txt");
+        Refused(Tool.Run("train", "word2vec", "--out", ""), "--out without a name");
+    }
+
+    [Fact]
+    public void Tokenizers_learn_from_text_as_it_is_read_everywhere()
+    {
+        var rows = Write("rows.jsonl", Enumerable.Range(0, 50).Select(i => $$"""{"text":"{{i}} caf\u00e9s","other":1}"""));
+        Assert.Equal(0, Tool.Run("tokenizer", "train", "--input", rows, "--kind", "word", "--size", "30", "--out", At("words")).Code);
+        Assert.Contains("\"cafés\":", File.ReadAllText(At("words", "tokenizer.json")).Replace(" ", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.DoesNotContain("\\\"text\\\"", File.ReadAllText(At("words", "tokenizer.json")), StringComparison.Ordinal);
+        Refused(Tool.Run("tokenizer", "train", "--input", rows, "--column", "body", "--out", At("x")), "rows.jsonl", "text, other", "'body'");
+        File.WriteAllBytes(At("latin.txt"), [(byte)'c', 0xe9, (byte)'\n']);
+        Refused(Tool.Run("tokenizer", "train", "--input", At("latin.txt"), "--out", At("x")), "latin.txt, line 1", "UTF-8");
+        Refused(Tool.Run("tokenizer", "train", "--input", rows, "--kind", "word", "--size", "1", "--out", At("x")), "2 special ones");
+        Refused(Tool.Run("tokenizer", "train", "--input", rows, "--kind", "char", "--size", "9", "--out", At("x")), "characters");
+        Refused(Tool.Run("tokenizer", "train", "--input", rows, "--size", "0", "--out", At("x")), "at least 1");
+        Refused(Tool.Run("tokenizer", "decode", "--tokenizer", At("words"), "99999999999"), "whole numbers");
+        Refused(Tool.Run("tokenizer", "encode", "--tokenizer", At("words"), "--input", rows, "and a text"), "both a text and --input");
+        Refused(Tool.Run("tokenizer", "encode", "--tokenizer", Write("neg.json", """{"model":{"type":"BPE","vocab":{"a":0,"b":-5},"merges":[]}}"""), "a"), "neg.json", "-5");
+        Refused(Tool.Run("tokenizer", "encode", "--tokenizer", Write("empty.tiktoken", ""), "a"), "256 bytes");
+        File.WriteAllBytes(At("latin.jsonl"), [.. "{\"text\":\"1 caf"u8, 0xe9, .. "\"}\n{\"text\":\"1 cafés\"}\n"u8]);
+        Refused(Tool.Run("tokenizer", "encode", "--tokenizer", At("words"), "--input", At("latin.jsonl"), "--json"), "line 1", "UTF-8");
+        var kept = Tool.Run("tokenizer", "encode", "--tokenizer", At("words"), "--input", At("latin.jsonl"), "--json", "--skip-bad-lines");
+        Assert.Equal("cafés", (string)Assert.Single(kept.Json)["tokens"]![1]!);
+    }
+
+    [Fact]
+    public void Options_that_would_do_nothing_are_refused()
+    {
+        var text = Write("text.txt", "a small text\n");
+        var vectors = Fixtures.Path_("embeddings", "eval.vectors.bin");
+        Refused(Tool.Run("embed", "--vectors", vectors, "--device", "cpu", "the"), "--device with --vectors");
+        Refused(Tool.Run("data", "show", text, "--rows", "-1"), "--rows -1");
+        Refused(Tool.Run("data", "prepare", "--column", "body", "--out", At("x")), "--column without --input");
+        Refused(Tool.Run("train", "gpt", "-c", "nowhere.yaml", "--resume", "--out", At("x")), "nowhere.yaml");
+        Refused(Tool.Run("train", "word2vec", "--set", $"data.path={text}", "phrases.passes=1", "phrases.scoring=npmi", "--out", At("x")), "phrases.threshold = 100");
+        Refused(Tool.Run("train", "glove", "--set", $"data.path={Write("more.txt", string.Concat(Enumerable.Repeat("a b c\n", 20)))}", "glove.window_size=2000000000", "--out", At("y")), "window_size");
+    }
+
+    [Fact]
     public void A_misspelt_verb_or_option_is_told()
     {
         Refused(Tool.Run("trian"), "trian");

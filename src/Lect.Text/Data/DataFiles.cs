@@ -1,4 +1,5 @@
-using System.IO.Compression;
+using ICSharpCode.SharpZipLib;
+using ICSharpCode.SharpZipLib.GZip;
 
 namespace Lect.Text;
 
@@ -36,15 +37,18 @@ public static class DataFiles
         return ending is ".gz" or ".zst" ? Path.GetExtension(Path.GetFileNameWithoutExtension(path)).ToLowerInvariant() : ending;
     }
 
-    /// <summary>The decompressed content.</summary>
+    /// <summary>The decompressed content. What is damaged or cut short is an exception at the place (<see cref="IsDamage"/>).</summary>
     public static Stream Open(string path)
     {
         var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16);
         return Path.GetExtension(path).ToLowerInvariant() switch
         {
-            ".gz" => new GZipStream(file, CompressionMode.Decompress),
+            ".gz" => new GZipInputStream(file, 1 << 16),   // .NET's own takes a file that was cut short for a whole one
             ".zst" => new ZstdSharp.DecompressionStream(file, leaveOpen: false),
             _ => file,
         };
     }
+
+    /// <summary>Whether reading failed since the compressed file is no whole one.</summary>
+    internal static bool IsDamage(Exception e) => e is InvalidDataException or EndOfStreamException or ZstdSharp.ZstdException or SharpZipBaseException;
 }

@@ -16,6 +16,7 @@ internal static class DelimitedRows
         var columns = Columns(file, [.. Enumerable.Range(0, csv.FieldCount).Select(csv.GetName)]);
         for (line += columns.Sum(LineEnds) + 1; Try(file, line, csv.Read);)
         {
+            if (csv.RowFieldCount == 1 && columns.Length > 1 && csv.GetString(0).Length == 0) { line++; continue; }   // a blank line
             if (csv.RowFieldCount != columns.Length) throw WrongCount(file, line, csv.RowFieldCount, columns.Length);
             var row = new JsonObject();
             for (var i = 0; i < columns.Length; i++) row.Add(columns[i], csv.GetString(i));
@@ -61,7 +62,7 @@ internal static class DelimitedRows
         catch (CsvMissingHeadersException e) { throw NoHeader(file, e); }
         catch (CsvFormatException e) { throw new InvalidDataException($"{file}, record that begins in line {line}: {e.Message} Expected fields as RFC 4180 has them: a quote inside quotes is doubled.", e); }
         catch (DecoderFallbackException e) { throw new InvalidDataException($"{file}, near line {line}: found bytes that are no UTF-8. Convert the file to UTF-8.", e); }
-        catch (Exception e) when (e is InvalidDataException or ZstdSharp.ZstdException or EndOfStreamException) { throw new InvalidDataException($"{file} is damaged or cut short: {e.Message}", e); }
+        catch (Exception e) when (DataFiles.IsDamage(e)) { throw new InvalidDataException($"{file} is damaged or cut short: {e.Message}", e); }
     }
 
     private static InvalidDataException NoHeader(string file, Exception? cause = null) => new($"{file}: found no header line. Expected the columns' names in the first line.", cause);

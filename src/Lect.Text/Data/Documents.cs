@@ -100,6 +100,6 @@ public static class Documents
     {
         try { return reader.ReadBlock(buffer, held, buffer.Length - held); }
         catch (DecoderFallbackException e) { throw new InvalidDataException($"{file}: found bytes that are no UTF-8. Convert the file to UTF-8.", e); }
-        catch (Exception e) when (e is InvalidDataException or ZstdSharp.ZstdException or EndOfStreamException) { throw new InvalidDataException($"{file} is damaged or cut short: {e.Message}", e); }
+        catch (Exception e) when (DataFiles.IsDamage(e)) { throw new InvalidDataException($"{file} is damaged or cut short: {e.Message}", e); }
     }
 }

@@ -57,6 +57,7 @@ public static class Rows
         {
             try { json = JsonNode.Parse(stream); }
             catch (JsonException e) { throw new InvalidDataException($"{file} is no readable JSON: {e.Message}", e); }
+            catch (Exception e) when (DataFiles.IsDamage(e)) { throw new InvalidDataException($"{file} is damaged or cut short: {e.Message}", e); }
         }
         if (json is not System.Text.Json.Nodes.JsonArray array) throw new InvalidDataException($"{file}: found {json?.GetValueKind().ToString() ?? "null"}. Expected an array of objects (or one object a line, in a .jsonl file).");
         for (var i = 0; i < array.Count; i++) yield return Entry(file, array, i);
@@ -94,7 +95,7 @@ public static class Rows
     private static int ReadSome(Stream stream, byte[] buffer, string file)
     {
         try { return stream.Read(buffer); }
-        catch (Exception e) when (e is InvalidDataException or ZstdSharp.ZstdException or EndOfStreamException) { throw new InvalidDataException($"{file} is damaged or cut short: {e.Message}", e); }
+        catch (Exception e) when (DataFiles.IsDamage(e)) { throw new InvalidDataException($"{file} is damaged or cut short: {e.Message}", e); }
     }
 
     private static string Decode(UTF8Encoding utf8, MemoryStream line, string file, long number)

@@ -50,12 +50,18 @@ internal static class TokenizerFile
     public static Tokenizer FromJson(JsonObject json)
     {
         if (json["model"] is not JsonObject model) throw new InvalidDataException("Found no \"model\". Expected a tokenizer.json as Hugging Face's tokenizers write it.");
-        var added = (json["added_tokens"] as JsonArray ?? []).Select(t => new AddedToken((int)t!["id"]!, (string)t["content"]!,
+        var added = (json["added_tokens"] as JsonArray ?? []).Select(t => new AddedToken(Checked((int)t!["id"]!), (string)t["content"]!,
             Flag(t, "special"), Flag(t, "single_word"), Flag(t, "lstrip"), Flag(t, "rstrip"), Flag(t, "normalized")));
         return new(ReadModel(model), ReadNormalizer(json["normalizer"]), ReadPreTokenizer(json["pre_tokenizer"]), ReadPostProcessor(json["post_processor"]), ReadDecoder(json["decoder"]), added);
     }
 
     private static bool Flag(JsonNode node, string key, bool otherwise = false) => (bool?)node[key] ?? otherwise;
+
+    private static int Checked(int id)
+    {
+        const int Most = 1 << 24;   // of a vocabulary: arrays by id are allocated
+        return id is >= 0 and < Most ? id : throw new InvalidDataException($"Found a token with the id {id}. Expected 0 to {Most - 1}.");
+    }
 
     private static string Type(JsonNode node) => (string?)node["type"] ?? "";
 
@@ -68,7 +74,7 @@ internal static class TokenizerFile
         var type = Type(model) is { Length: > 0 } t ? t : model["merges"] is not null ? "BPE" : model["vocab"] is JsonArray ? "Unigram" : model["max_input_chars_per_word"] is not null ? "WordPiece" : "WordLevel";
         if (type == "Unigram") return new Unigram([.. model["vocab"]!.AsArray().Select(p => ((string)p![0]!, (double)p[1]!))], (int?)model["unk_id"], Flag(model, "byte_fallback"));
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
-        if (model["vocab"] is JsonObject entries) foreach (var (token, id) in entries) vocabulary.Add(token, (int)id!);
+        if (model["vocab"] is JsonObject entries) foreach (var (token, id) in entries) vocabulary.Add(token, Checked((int)id!));
         switch (type)
         {
             case "WordLevel":
@@ -161,7 +167,7 @@ internal static class TokenizerFile
     public static Tokenizer LoadVocabularyAndMerges(string vocabularyFile, string mergesFile)
     {
         if (!File.Exists(mergesFile)) throw new InvalidDataException($"Found {vocabularyFile} but no {mergesFile}. Expected both: a byte-level BPE needs its merges.");
-        var vocabulary = JsonSerializer.Deserialize<Dictionary<string, int>>(File.ReadAllText(vocabularyFile)) ?? [];
+        var vocabulary = (JsonSerializer.Deserialize<Dictionary<string, int>>(File.ReadAllText(vocabularyFile)) ?? []).ToDictionary(t => t.Key, t => Checked(t.Value), StringComparer.Ordinal);
         var merges = File.ReadLines(mergesFile).Where((l, i) => l.Length > 0 && !(i == 0 && l.StartsWith("#version", StringComparison.Ordinal))).Select(SplitMerge).ToList();
         if (merges.Exists(m => m.Item2.EndsWith(EndOfWord, StringComparison.Ordinal))) return Gpt1(vocabulary, merges, new[] { TokenizerTrainer.Unknown }.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
         return ByteLevel(vocabulary, merges, new[] { "<|endoftext|>" }.Where(vocabulary.ContainsKey).Select(t => new AddedToken(vocabulary[t], t)));
@@ -226,6 +232,8 @@ internal static class TokenizerFile
                 throw new InvalidDataException($"line {number}: found '{line}'. Expected a token in base64, a space and its rank.");
             if (!vocabulary.TryAdd(ByteAlphabet.Spell(bytes.AsSpan(0, length)), rank)) throw new InvalidDataException($"line {number}: found the token '{parts[0]}' twice.");
         }
+        for (var b = 0; b <= byte.MaxValue; b++)
+            if (!vocabulary.ContainsKey(ByteAlphabet.Spell([(byte)b]))) throw new InvalidDataException($"found no token for the byte {b}. Expected the ranks of a whole vocabulary, the 256 bytes among them.");
         var merges = vocabulary.Where(t => t.Key.Length > 1).OrderBy(t => t.Value).Select(t => LastMerge(t.Key, t.Value, vocabulary)).OfType<(string, string)>().ToList();
         return ByteLevel(vocabulary, merges, (specialTokens ?? new Dictionary<string, int>()).Select(t => new AddedToken(t.Value, t.Key)), pattern, ignoreMerges: true);
     }

@@ -64,6 +64,7 @@ public static class TokenizerTrainer
     public static Tokenizer Words(IEnumerable<string> texts, int size, int? threads = null, IReadOnlyList<string>? specialTokens = null, int minFrequency = 0, bool lowercase = false)
     {
         specialTokens ??= [EndOfText, Unknown];
+        if (size <= specialTokens.Count) throw new InvalidDataException($"Found a vocabulary of {size} tokens. Expected more than the {specialTokens.Count} special ones.");
         var (split, normalizer) = (new WhitespacePreTokenizer(), lowercase ? new LowercaseNormalizer() : null);
         var counts = BytePairTrainer.CountPieces(texts, (text, add) =>
         {

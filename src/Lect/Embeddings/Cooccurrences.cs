@@ -27,9 +27,9 @@ internal static class Cooccurrences
     {
         var counts = corpus.Vocabulary.Counts;
         var size = counts.Count - 1;
-        var sums = (long)threads * size * (2 * sizeof(double) + sizeof(int));   // a RowCounter each
+        var sums = threads * ((long)size * (2 * sizeof(double) + sizeof(int)) + (2L * window + 1) * sizeof(int)) + window * (long)sizeof(double);   // a RowCounter each, and the weights
         var need = sums + counts.Skip(1).Max() * sizeof(long);
-        if (need > memory) throw new InvalidDataException(FormattableString.Invariant($"Found glove.memory = {memory / 1e9:0.###} GB for {size:N0} words. Expected at least {need / 1e9:0.###} GB: raise it, or raise min_count or lower max_vocab."));
+        if (need > memory) throw new InvalidDataException(FormattableString.Invariant($"Found glove.memory = {memory / 1e9:0.###} GB for {size:N0} words and windows of {window:N0}. Expected at least {need / 1e9:0.###} GB: raise it, raise min_count, or lower max_vocab or window_size."));
         double[] weights = [0, .. Enumerable.Range(1, window).Select(d => weighted ? 1.0 / d : 1)];
         long done = 0;
         for (var from = 1; from <= size;)

@@ -22,7 +22,7 @@ public sealed record PhraseOptions
         if (Passes < 0) yield return $"phrases.passes = {Passes}: expected at least 0";
         if (MinCount < 0) yield return $"phrases.min_count = {MinCount}: expected at least 0";
         if (Scoring is not ("word2phrase" or "gensim" or "npmi")) yield return $"phrases.scoring = '{Scoring}': expected word2phrase, gensim or npmi";
-        if (double.IsNaN(Threshold)) yield return "phrases.threshold: expected a number";
+        if (Scoring == "npmi" && Threshold is not (>= -1 and <= 1)) yield return FormattableString.Invariant($"phrases.threshold = {Threshold}: npmi's scores lie between -1 and 1, so that nothing or everything is above it; try 0.5");
     }
 }
 

@@ -124,7 +124,7 @@ public sealed record WordSimilarity(double Spearman, double Pearson, int Pairs, 
             number++;
             if (line.StartsWith('#') || string.IsNullOrWhiteSpace(line)) continue;
             var fields = line.Contains('\t', StringComparison.Ordinal) ? line.Split('\t', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) : line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
-            if (fields.Length != 3 || !double.TryParse(fields[2], NumberStyles.Float, CultureInfo.InvariantCulture, out var score)) throw new InvalidDataException($"{path}, line {number}: found '{line}'. Expected two words and a score, between tabs or blanks.");
+            if (fields.Length != 3 || !double.TryParse(fields[2], NumberStyles.Float, CultureInfo.InvariantCulture, out var score) || !double.IsFinite(score)) throw new InvalidDataException($"{path}, line {number}: found '{line}'. Expected two words and a score, between tabs or blanks.");
             var isKnown = index.TryGetValue(fold(fields[0]), out var a) & index.TryGetValue(fold(fields[1]), out var b);
             if (!isKnown) missing++;
             if (!isKnown && !unknownIsZero) continue;

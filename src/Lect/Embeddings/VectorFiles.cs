@@ -47,7 +47,7 @@ public static class VectorFiles
                 _ => ReadText(reader, path, header: null, warn),
             };
         }
-        catch (Exception e) when (e is EndOfStreamException or ZstdSharp.ZstdException || (e is InvalidDataException && e.TargetSite?.DeclaringType?.Assembly == typeof(GZipStream).Assembly)) { throw new InvalidDataException($"{path} is damaged or cut short: {e.Message}", e); }
+        catch (Exception e) when (e is not InvalidDataException && DataFiles.IsDamage(e)) { throw new InvalidDataException($"{path} is damaged or cut short: {e.Message}", e); }
     }
 
     private static bool IsCompressed(string path) => Path.GetExtension(path).ToLowerInvariant() is ".gz" or ".zst";
@@ -109,6 +109,7 @@ public static class VectorFiles
         var start = new byte[8192];
         var length = stream.ReadAtLeast(start, start.Length, throwOnEndOfStream: false);
         if (length == 0) throw new InvalidDataException($"{path} is empty. Expected word vectors.");
+        if (start.AsSpan(0, length).StartsWith("\uFEFF"u8)) (start, length) = (start[3..], length - 3);
         var end = start.AsSpan(0, length).IndexOf((byte)'\n');
         if (end < 0) end = length;
         var fields = Encoding.UTF8.GetString(start, 0, end).Trim().Split(' ', StringSplitOptions.RemoveEmptyEntries);
@@ -394,6 +395,7 @@ public static class VectorFiles
             }
             var read = stream.Read(buffer, end, buffer.Length - end);
             isDone = read == 0;
+            if (Position == 0 && end == 0 && buffer.AsSpan(0, read).StartsWith("\uFEFF"u8)) start = 3;
             end += read;
             return read > 0;
         }

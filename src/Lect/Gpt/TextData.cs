@@ -20,8 +20,13 @@ public record TokenizerConfig
         if (Path is not null && (Kind is not null || Size is not null)) yield return "tokenizer: found path together with kind or size, expected a tokenizer that is there, or one to learn";
         if (Kind is not (null or "bpe" or "gpt1" or "wordpiece" or "unigram" or "char" or "word")) yield return $"tokenizer.kind = '{Kind}': expected bpe, gpt1, wordpiece, unigram, char or word";
         if (Kind == "char" && Size is not null) yield return $"tokenizer.size = {Size}: a char tokenizer has as many tokens as there are characters; leave the key away";
+        if (Size < 1) yield return $"tokenizer.size = {Size}: expected at least 1";
         if (Lowercase is not null && Kind != "wordpiece") yield return "tokenizer.lowercase: only a WordPiece vocabulary (kind: wordpiece) has it";
     }
+
+    /// <summary>Checks what can be checked before texts are read.</summary>
+    /// <exception cref="InvalidDataException">All faults together.</exception>
+    public TokenizerConfig Validate() => Faults().ToList() is { Count: > 0 } faults ? throw new InvalidDataException("Found what cannot be honoured: " + string.Join("; ", faults) + ".") : this;
 
     /// <summary>Where the tokenizer is taken from, if not learned: its own path, else the model that is continued where no new one is asked for.</summary>
     internal string? GivenBy(string? modelPath) => Path ?? (Kind is null && Size is null ? modelPath : null);
@@ -75,7 +80,8 @@ public sealed record TextDataConfig
         if (Path is null && WithSdk) yield return "data.with_sdk: found without path; the SDK corpus is what is read then";
         if (Path is null && Validation is not null) yield return "data.validation: the SDK corpus has its own splits; give data.path to choose a share";
         if (ValidationPath is not null && (Validation ?? 0) > 0) yield return "data: found both validation and validation_path, expected one of them";
-        if (Validation is < 0 or >= 1) yield return FormattableString.Invariant($"data.validation = {Validation}: expected at least 0 and less than 1");
+        if (ValidationPath is not null && Split is not null) yield return "data: found both split and validation_path, expected one of them";
+        if (Validation is not (null or (>= 0 and < 1))) yield return FormattableString.Invariant($"data.validation = {Validation}: expected at least 0 and less than 1");
         if (Split is not (null or "hash" or "tail")) yield return $"data.split = '{Split}': expected hash or tail";
         foreach (var column in Columns.Keys.Where(c => c != "text")) yield return $"data.columns.{column}: this recipe reads the column 'text' only";
     }

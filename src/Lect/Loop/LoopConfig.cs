@@ -79,6 +79,7 @@ public abstract record LoopConfig
         if (Steps < 1) yield return $"train.steps = {Steps}: expected at least 1";
         if (Epochs <= 0) yield return FormattableString.Invariant($"train.epochs = {Epochs}: expected more than 0");
         if (Precision is not ("fp32" or "bf16" or "auto")) yield return $"train.precision = '{Precision}': expected fp32, bf16 or auto";
+        if (Decay is not null && Schedule != "wsd") yield return $"train.decay = {Decay}: only train.schedule: wsd has it, found {Schedule}";
         if (Threads < 1) yield return $"train.threads = {Threads}: expected at least 1";
         if (LogEvery < 1) yield return $"train.log_every = {LogEvery}: expected at least 1";
         if (EvalEvery < 0 || CheckpointEvery < 0) yield return $"train.eval_every = {EvalEvery}, train.checkpoint_every = {CheckpointEvery}: expected 0 (never) or more";

@@ -84,6 +84,7 @@ public static class RunFile
         var yaml = new YamlStream();
         try { yaml.Load(new StringReader(text)); }
         catch (YamlException e) { throw new InvalidDataException($"{source}, line {e.Start.Line}: {e.Message}", e); }
+        if (yaml.Documents.Count > 1) throw new InvalidDataException($"{source}, line {yaml.Documents[1].RootNode.Start.Line}: found a second document (behind ---). Expected one: the file holds one run.");
         return yaml.Documents.Count == 0 ? [] : yaml.Documents[0].RootNode as YamlMappingNode
             ?? throw new InvalidDataException($"{source}: found no mapping. Expected sections: seed, tokenizer, data, model, train.");
     }
@@ -106,18 +107,20 @@ public static class RunFile
 
         void Put(YamlMappingNode map, string key, YamlNode value)
         {
-            map.Children.Remove(key);
+            foreach (var same in map.Children.Keys.OfType<YamlScalarNode>().Where(k => Snake(k.Value!) == Snake(key)).ToList()) map.Children.Remove(same);
             map.Children[Mark(new YamlScalarNode(key), set)] = value;
         }
     }
 
-    // A value is YAML itself, so that lists and quoted texts can be given.
+    // A value that begins as a list, a section or a quoted text of YAML is YAML; any other is what it says (*.txt is no alias, and nothing in it a comment).
     private static YamlNode Value(string text, string set)
     {
+        text = text.Trim();
+        if (text is not ['[' or '{' or '"' or '\'', ..]) return Mark(new YamlScalarNode(text) { Style = ScalarStyle.Plain }, set);
         var yaml = new YamlStream();
         try { yaml.Load(new StringReader(text)); }
         catch (YamlException e) { throw new InvalidDataException($"Found --set {set}, whose value is no YAML: {e.Message}", e); }
-        return Mark(yaml.Documents.Count == 0 ? new YamlScalarNode("") : yaml.Documents[0].RootNode, set);
+        return Mark(yaml.Documents[0].RootNode, set);
     }
 
     private static YamlNode Mark(YamlNode node, string set)
@@ -130,21 +133,25 @@ public static class RunFile
     {
         var target = Activator.CreateInstance(type)!;
         var properties = Keys(type);
+        var given = new HashSet<string>(StringComparer.Ordinal);
         foreach (var (keyNode, value) in node.Children)
         {
-            var key = Snake(((YamlScalarNode)keyNode).Value!);
+            var key = Snake(Name(keyNode, where));
+            if (!given.Add(key)) throw new InvalidDataException($"{where(keyNode)}: found the key '{path}{key}' twice. Expected it once.");
             if (!properties.TryGetValue(key, out var property)) throw Unknown(where(keyNode), path + key, properties.Keys);
             if (property.GetCustomAttribute<KeysOfAttribute>() is { } allowed && value is YamlMappingNode kept)
             {
-                var known = allowed.Keys(kept.Children.Where(p => p.Value is YamlScalarNode).ToDictionary(p => ((YamlScalarNode)p.Key).Value!, p => ((YamlScalarNode)p.Value).Value, StringComparer.Ordinal)).ToList();
+                var known = allowed.Keys(kept.Children.Where(p => p.Value is YamlScalarNode).ToDictionary(p => Name(p.Key, where), p => ((YamlScalarNode)p.Value).Value, StringComparer.Ordinal)).ToList();
                 foreach (var k in kept.Children.Keys)
-                    if (!known.Contains(((YamlScalarNode)k).Value!)) throw Unknown(where(k), $"{path}{key}.{k}", known);
+                    if (!known.Contains(Name(k, where))) throw Unknown(where(k), $"{path}{key}.{k}", known);
             }
             var isAbsent = IsNothing(value) && IsSection(property.PropertyType) && new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable;   // lora: null is none
             property.SetValue(target, isAbsent ? null : Convert(property.PropertyType, value, path + key, where));
         }
         return target;
     }
+
+    private static string Name(YamlNode key, Func<YamlNode, string> where) => (key as YamlScalarNode)?.Value ?? throw new InvalidDataException($"{where(key)}: found the key {key}. Expected a word.");
 
     // word2vec.c's -min-count and a record's minCount are the key min_count.
     private static string Snake(string key) => JsonNamingPolicy.SnakeCaseLower.ConvertName(key.Replace('-', '_'));
@@ -181,7 +188,7 @@ public static class RunFile
     {
         if (node is not YamlMappingNode section) throw new InvalidDataException($"{where(node)}: found {key} = {node}. Expected a section with keys of its own.");
         var target = (IDictionary)Activator.CreateInstance(type)!;
-        foreach (var (k, v) in section.Children) target[((YamlScalarNode)k).Value!] = Convert(type.GetGenericArguments()[1], v, $"{key}.{k}", where);
+        foreach (var (k, v) in section.Children) target[Name(k, where)] = Convert(type.GetGenericArguments()[1], v, $"{key}.{k}", where);
         return target;
     }
 
@@ -193,7 +200,7 @@ public static class RunFile
         var isBool = bool.TryParse(text, out var flag);
         if (type == typeof(bool) && text is "0" or "1") return text == "1";   // as C programs have it
         var isLong = long.TryParse(text, NumberStyles.Integer, invariant, out var integer);
-        var isDouble = double.TryParse(text, NumberStyles.Float, invariant, out var real);
+        var isDouble = double.TryParse(text, NumberStyles.Float, invariant, out var real) && double.IsFinite(real);
         if (type == typeof(bool)) return isBool ? flag : null;
         if (type == typeof(long)) return isLong ? integer : null;
         if (type == typeof(double)) return isDouble ? real : null;

@@ -78,10 +78,12 @@ public sealed class RunFolder : IDisposable
     /// <exception cref="InvalidDataException">The folder holds something else.</exception>
     public static RunFolder Begin<T>(string path, T settings)
     {
+        if (path.Length == 0 || File.Exists(path)) throw new InvalidDataException($"Found {(path.Length == 0 ? "no name" : $"the file {path}")} where a run is to be kept. Expected a new or empty folder: choose another --out.");
         if (IsOccupied(path)) throw Occupied(path);
         if (File.Exists(System.IO.Path.Combine(path, VectorFiles.Vectors))) throw new InvalidDataException($"Found word vectors in {path}. Expected a new or empty folder: choose another --out, or remove it.");
-        var begun = File.Exists(System.IO.Path.Combine(path, Metrics));   // the first thing that a run writes
-        if (!begun && Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any(f => System.IO.Path.GetFileName(f) != "lock"))
+        // A start that came to nothing left its settings, or, killed before it wrote these, an empty file of metrics.
+        bool IsOfAStart(FileInfo file) => file.Name == "lock" || (file.Name == Metrics && file.Length == 0);
+        if (!IsAt(path) && Directory.Exists(path) && (Directory.EnumerateDirectories(path).Any() || !new DirectoryInfo(path).EnumerateFiles().All(IsOfAStart)))
             throw new InvalidDataException($"Found files in {path} that are no run of Lect's. Expected a new or empty folder: choose another --out.");
         Directory.CreateDirectory(path);
         var run = Open(path);

@@ -6,7 +6,11 @@ using Xunit;
 
 namespace Lect.Models.Tests.Native;
 
+[CollectionDefinition("alone", DisableParallelization = true)]
+public sealed class Alone;
+
 [SupportedOSPlatform("linux")]
+[Collection("alone")]   // other tests use numbers, too
 public sealed class ScalarGraceTests
 {
     public ScalarGraceTests()

@@ -6,7 +6,7 @@ using Lect.Text;
 namespace Lect.Tests.Embeddings;
 
 /// <summary>Neighbours, analogies and similarities against gensim's and compute-accuracy.c's (fixtures/embeddings/eval.json), on vectors that gensim wrote.</summary>
-public sealed class WordVectorsTests
+public sealed class WordVectorsTests : TemporaryFolder
 {
     private static readonly JsonNode s_json = Fixtures.Json(Fixtures.Path_("embeddings", "eval.json"));
     private static readonly WordVectors s_vectors = VectorFiles.Read(Fixtures.Path_("embeddings", "eval.vectors.bin"));
@@ -75,6 +75,20 @@ public sealed class WordVectorsTests
             Assert.Equal((double)run["pearson"]!, found.Pearson, 1e-5);
             Assert.Equal((double)run["oov_percent"]!, 100.0 * found.Missing / found.Pairs, 1e-9);
         }
+    }
+
+    [Theory, InlineData("\uFEFFking 1 2 3\nqueen 1 2 2\n"), InlineData("\uFEFF2 3\nking 1 2 3\nqueen 1 2 2\n")]
+    public void A_mark_of_byte_order_is_no_letter(string text)
+    {
+        using var vectors = VectorFiles.Read(Write("marked.txt", text));
+        Assert.Equal(["king", "queen"], vectors.Words);
+    }
+
+    [Fact]
+    public void A_score_that_is_no_number_is_named_with_its_line()
+    {
+        using var vectors = VectorFiles.Read(Write("v.txt", "king 1 2 3\nqueen 1 2 2\n"));
+        Assert.Contains("line 2", Assert.Throws<InvalidDataException>(() => WordSimilarity.Of(vectors, Write("pairs.txt", "king queen 1\nqueen king nan\n"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]

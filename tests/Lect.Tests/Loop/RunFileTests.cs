@@ -16,6 +16,12 @@ public sealed class RunFileTests : TemporaryFolder
     [InlineData("train: 5\n", "line 1", "train = 5", "section")]
     [InlineData("seed: {a: b}\n", "line 1", "seed", "a whole number")]
     [InlineData("seed: [1\n", "line 2", "run.yaml", "line")]
+    [InlineData("seed: 1\n---\nseed: 2\n", "line 3", "second document")]
+    [InlineData("train:\n  eval-every: 1\n  eval_every: 2\n", "line 3", "'train.eval_every' twice")]
+    [InlineData("seed: 1\n? [a]\n: 1\n", "line 2", "[ a ]", "a word")]
+    [InlineData("model:\n  ? [a]\n  : 1\n", "line 2", "[ a ]", "a word")]
+    [InlineData("train:\n  clip: Infinity\n", "line 2", "train.clip = 'Infinity'", "a number")]
+    [InlineData("train:\n  clip: NaN\n", "line 2", "train.clip = 'NaN'", "a number")]
     public void What_is_wrong_is_named_with_its_line(string yaml, params string[] says)
     {
         var message = Refused(yaml);
@@ -31,6 +37,12 @@ public sealed class RunFileTests : TemporaryFolder
         Assert.Contains("key=value", Refused("seed: 1\n", "train.lr"), StringComparison.Ordinal);
         Assert.Contains("no run file", Assert.Throws<InvalidDataException>(() => RunFile.Load<PretrainGptConfig>("nowhere.yaml")).Message, StringComparison.Ordinal);
     }
+
+    [Theory, InlineData("*.txt"), InlineData("notes #1.txt"), InlineData("&a: b"), InlineData("!x"), InlineData("a: b - c")]
+    public void A_value_of_the_command_line_is_what_it_says(string text) => Assert.Equal(text, RunFile.Load<PretrainGptConfig>(null, [$"data.path={text}"]).Data.Path);
+
+    [Fact]
+    public void The_command_line_wins_over_another_spelling_of_the_key() => Assert.Equal(7, RunFile.Load<PretrainGptConfig>(Write("run.yaml", "train: {eval-every: 5}\n"), ["train.eval_every=7"]).Train.EvalEvery);
 
     [Fact]
     public void The_command_line_wins_over_the_file()
@@ -65,12 +77,12 @@ public sealed class RunFileTests : TemporaryFolder
         {
             Recipe = "bert",
             Tokenizer = new() { Kind = "words" },
-            Data = new() { Source = "web", Split = "half" },
+            Data = new() { Source = "web", Split = "half", ValidationPath = "x", Validation = double.NaN },
             Model = new() { ["architecture"] = "gpt5" },
-            Train = new() { Precision = "fp8", Lr = 0, Block = 0, Dropout = 1, Sampling = "all", Threads = 0, Schedule = "up" },
+            Train = new() { Precision = "fp8", Lr = 0, Block = 0, Dropout = 1, Sampling = "all", Threads = 0, Schedule = "up", Decay = 5 },
         };
         var message = Assert.Throws<InvalidDataException>(config.Validate).Message;
-        foreach (var part in (string[])["recipe = 'bert'", "tokenizer.kind = 'words'", "data.source = 'web'", "data.split = 'half'", "architecture = 'gpt5'", "neither steps nor epochs", "precision = 'fp8'", "block below 1", "dropout = 1", "sampling = 'all'", "threads = 0"])
+        foreach (var part in (string[])["recipe = 'bert'", "tokenizer.kind = 'words'", "data.source = 'web'", "data.split = 'half'", "architecture = 'gpt5'", "neither steps nor epochs", "precision = 'fp8'", "block below 1", "dropout = 1", "sampling = 'all'", "threads = 0", "train.decay = 5", "both split and validation_path", "data.validation = NaN"])
             Assert.Contains(part, message, StringComparison.Ordinal);
     }
 

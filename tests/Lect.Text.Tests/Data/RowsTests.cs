@@ -25,6 +25,45 @@ public class RowsTests
         Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
     }
 
+    // Several members one behind the other are one file, as for gzip.
+    [Theory, InlineData("txt"), InlineData("jsonl"), InlineData("json"), InlineData("csv")]
+    public void A_gzip_that_is_cut_or_damaged_is_no_file(string ending)
+    {
+        var folder = Directory.CreateTempSubdirectory();
+        var lines = Enumerable.Range(0, 3000).Select(i => ending switch { "jsonl" => $$"""{"text":"row {{i * 7919 % 1000}}"}""", "csv" => $"a,row {i * 7919 % 1000}", _ => $"row {i * 7919 % 1000}" });
+        var text = ending == "json" ? $$"""[{{string.Join(',', lines.Select(l => $$"""{"text":"{{l}}"}"""))}}]""" : string.Join('\n', lines) + "\n";
+        byte[] Packed()
+        {
+            using var packed = new MemoryStream();
+            using (var gzip = new System.IO.Compression.GZipStream(packed, System.IO.Compression.CompressionLevel.Fastest)) gzip.Write(System.Text.Encoding.UTF8.GetBytes(text));
+            return packed.ToArray();
+        }
+        int Count(byte[] bytes)
+        {
+            File.WriteAllBytes(Path.Combine(folder.FullName, $"x.{ending}.gz"), bytes);
+            return Rows.Read(folder.FullName).Count();
+        }
+        var whole = Packed();
+        var rows = Count(whole);
+        Assert.InRange(rows, 2999, 3000);
+        if (ending is "txt" or "jsonl") Assert.Equal(2 * rows, Count([.. whole, .. whole]));
+        var wrong = whole.ToArray();
+        wrong[^6] ^= 255;   // of its check sum
+        foreach (var bad in (byte[][])[whole[..(whole.Length / 2)], whole[..^8], whole[..^1], wrong]) Assert.Contains($"x.{ending}.gz", Assert.Throws<InvalidDataException>(() => Count(bad)).Message, StringComparison.Ordinal);
+        folder.Delete(recursive: true);
+    }
+
+    [Theory, InlineData("text,label\nx,y\n\nu,v\n\n"), InlineData("text,label\r\nx,y\r\n\r\n\r\nu,v"), InlineData("text;label\n\nx;y\nu;v\n")]
+    public void Blank_lines_between_records_are_none(string text)
+    {
+        var path = Path.Combine(Directory.CreateTempSubdirectory().FullName, "rows.csv");
+        File.WriteAllText(path, text);
+        Assert.Equal(["x", "u"], Rows.Read(path).Select(r => (string)r["text"]!));
+        File.AppendAllText(path, "\n\nw\n");
+        Assert.Contains($"line {text.Count(c => c == '\n') + 3}", Assert.Throws<InvalidDataException>(() => Rows.Read(path).Count()).Message, StringComparison.Ordinal);
+        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
+    }
+
     [Fact]
     public void A_bad_line_is_refused_with_file_and_line_after_the_rows_before_it()
     {
