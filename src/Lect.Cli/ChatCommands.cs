@@ -19,6 +19,7 @@ internal static class ChatCommands
         var command = new Command("chat", "Talk to a model. /reset begins anew, /system TEXT sets what it is told, /exit ends. Example: lect chat --model runs/sft") { model, adapter, device, dtype, system, temperature, topP, tokens, seed };
         command.SetAction(int (parsed) =>
         {
+            if (!(parsed.GetValue(temperature) >= 0)) throw new InvalidDataException($"Found --temperature {parsed.GetValue(temperature)}. Expected 0 (always the most probable token) or more.");
             using var loaded = LanguageModel.Load(parsed.GetValue(model)!, parsed.GetValue(device)!, adapters: parsed.GetValue(adapter), type: parsed.GetValue(dtype)!);
             var options = loaded.Defaults with
             {

@@ -28,7 +28,7 @@ internal static class GenerateCommand
     private static readonly Option<int> s_samples = new("--num-samples") { Description = "Several continuations of each prompt", DefaultValueFactory = _ => 1 };
     private static readonly Option<string?> s_reward = new("--reward") { Description = "Best-of-n: of the --num-samples the one that this reward model prefers" };
     private static readonly Option<int> s_batchSize = new("--batch-size") { Description = "Lines read and answered together", DefaultValueFactory = _ => 1 };
-    private static readonly Option<bool> s_truncate = new("--truncate") { Description = "Keep the last tokens of a prompt that is too long" };
+    private static readonly Option<bool> s_truncate = new("--truncate") { Description = "Keep the last tokens of a prompt that leaves no room for --max-new-tokens (at least half of the context)" };
 
     public static Command Create()
     {
@@ -41,12 +41,13 @@ internal static class GenerateCommand
         {
             using var model = LanguageModel.Load(parsed.GetValue(s_model)!, parsed.GetValue(s_device)!, parsed.GetValue(s_context), parsed.GetValue(s_adapter), parsed.GetValue(s_dtype)!);
             var options = Options(parsed, model.Defaults);
-            if (lines.Shown(parsed) is { } prompt && model.Tokenizer is not null && options.Beams == 1 && parsed.GetValue(s_samples) == 1) return Stream(model, prompt, options);
             var (samples, batchSize) = (parsed.GetValue(s_samples), parsed.GetValue(s_batchSize));
-            using var scorer = parsed.GetValue(s_reward) is { } folder ? RewardScorer.Load(folder, parsed.GetValue(s_device)!) : null;
-            if (scorer is not null && samples < 2) throw new InvalidDataException($"Found --reward with --num-samples {samples}. Expected at least 2, of which the best is taken.");
             if (samples < 1 || batchSize < 1) throw new InvalidDataException($"Found --num-samples {samples} and --batch-size {batchSize}. Expected at least 1.");
-            return lines.Run(parsed, batchSize, batch => Answers(model, batch, options, samples, scorer), Show);
+            if (samples > 1 && options.Beams > 1) throw new InvalidDataException($"Found --num-samples {samples} with beam search, which has one answer. Expected sampling (--temperature).");
+            if (parsed.GetValue(s_reward) is not null && samples < 2) throw new InvalidDataException($"Found --reward with --num-samples {samples}. Expected at least 2, of which the best is taken.");
+            if (lines.Shown(parsed) is { } prompt && model.Tokenizer is not null && options.Beams == 1 && samples == 1) return Stream(model, prompt, options);
+            using var scorer = parsed.GetValue(s_reward) is { } folder ? RewardScorer.Load(folder, parsed.GetValue(s_device)!) : null;
+            return lines.Run(parsed, batchSize, batch => Answers(model, batch, options, samples, scorer), answer => Show(answer, model.Tokenizer is not null));
         });
         return command;
     }
@@ -55,17 +56,19 @@ internal static class GenerateCommand
     {
         var asksToSample = p.GetValue(s_temperature) is not null || p.GetValue(s_topK) is not null || p.GetValue(s_topP) is not null || p.GetValue(s_minP) is not null;
         var beams = p.GetValue(s_beams) ?? (p.GetValue(s_greedy) || asksToSample ? 1 : d.Beams);
+        if (p.GetValue(s_greedy) && p.GetValue(s_beams) > 1) throw new InvalidDataException("Found --greedy together with --beams. Expected one of the two.");
+        if (beams == 1 && (p.GetValue(s_earlyStopping) || p.GetValue(s_lengthPenalty) is not null)) throw new InvalidDataException("Found --length-penalty or --early-stopping without beam search. Expected them with --beams.");
+        if (p.GetValue(s_stop)?.Contains("") == true) throw new InvalidDataException("Found an empty --stop. Expected a text.");
         if (asksToSample && (p.GetValue(s_greedy) || beams > 1)) throw new InvalidDataException("Found options for sampling together with --greedy or --beams. Expected one of the three.");
         return new()
         {
             Beams = beams,
             LengthPenalty = p.GetValue(s_lengthPenalty) ?? d.LengthPenalty,
             BeamStop = p.GetValue(s_earlyStopping) ? BeamStop.AtOnce : d.BeamStop,
-            Stop = p.GetValue(s_stop) ?? [],
+            Stop = p.GetValue(s_stop) is { Length: > 0 } stops ? stops : d.Stop,
             Truncate = p.GetValue(s_truncate),
-            Decoding = d.Decoding with
+            Decoding = (p.GetValue(s_maxNewTokens) is { } most ? d.Decoding with { MaxNewTokens = most } : d.Decoding) with
             {
-                MaxNewTokens = p.GetValue(s_maxNewTokens) ?? d.Decoding.MaxNewTokens,
                 Sample = asksToSample || (d.Decoding.Sample && beams == 1 && !p.GetValue(s_greedy)),
                 Temperature = p.GetValue(s_temperature) ?? d.Decoding.Temperature,
                 TopK = p.GetValue(s_topK) ?? d.Decoding.TopK,
@@ -106,6 +109,7 @@ internal static class GenerateCommand
 
     private static JsonObject Json(Generated g) => new() { ["ids"] = JsonLines.Array(g.Ids), ["text"] = g.Text, ["finish_reason"] = g.FinishReason, ["logprobs"] = JsonLines.Array(g.LogProbs) };
 
-    private static string Show(JsonObject answer) => answer["samples"] is JsonArray samples ? string.Join("\n---\n", samples.Select(s => Show(s!.AsObject())))
-        : (string)answer["text"]! is { Length: > 0 } text ? text : answer["ids"]!.ToJsonString();
+    // Without a tokenizer there are ids only.
+    private static string Show(JsonObject answer, bool hasText) => answer["samples"] is JsonArray samples ? string.Join("\n---\n", samples.Select(s => Show(s!.AsObject(), hasText)))
+        : hasText ? (string)answer["text"]! : answer["ids"]!.ToJsonString();
 }

@@ -69,7 +69,7 @@ internal sealed class JsonLines
     }
 
     /// <summary>The one input of a person who reads text; null where JSON lines come or are asked for.</summary>
-    public string? Shown(ParseResult parsed) => parsed.GetValue(json) ? null : parsed.GetValue(text);
+    public string? Shown(ParseResult parsed) => parsed.GetValue(json) || parsed.GetValue(input) is not null ? null : parsed.GetValue(text);
 
     private IEnumerable<string> Lines(ParseResult parsed)
     {

@@ -24,6 +24,11 @@ if (parsed.CommandResult.GetResult("--out") is System.CommandLine.Parsing.Option
     Console.Error.WriteLine("lect: Found --out without a name. Expected a folder or file.");
     return 2;
 }
+if (parsed.CommandResult.Children.OfType<System.CommandLine.Parsing.OptionResult>().FirstOrDefault(o => (o.Option.ValueType == typeof(double) || o.Option.ValueType == typeof(double?)) && o.GetValueOrDefault<double?>() is { } number && !double.IsFinite(number)) is { } endless)
+{
+    Console.Error.WriteLine($"lect: Found {endless.Option.Name} {endless.Tokens[0].Value}. Expected a number.");
+    return 2;
+}
 // System.CommandLine calls the program by its assembly (Lect.Cli); people type lect.
 using var help = parsed.Action is HelpAction ? new StringWriter() : null;
 var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };

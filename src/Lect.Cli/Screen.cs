@@ -9,6 +9,9 @@ namespace Lect;
 /// <summary>What the verbs share on the terminal.</summary>
 internal static class Screen
 {
+    // libtorch's messages end in its stack.
+    private static readonly System.Text.RegularExpressions.Regex s_nativeFrames = new(@"\s*\n?Exception raised from|\s*\n?frame #0: ", System.Text.RegularExpressions.RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1));
+
     public static Option<bool> Verbose { get; } = new("--verbose") { Description = "Show where an error came from", Recursive = true };
 
     public static Option<string> Model() => new("--model") { Description = "Model folder", Required = true };
@@ -60,7 +63,7 @@ internal static class Screen
     /// <summary>Prints an error and gives the exit code: 2 for input that cannot be used, 1 for anything else.</summary>
     public static int Report(Exception e, bool verbose)
     {
-        Console.Error.WriteLine("lect: " + e.Message.Split("\nException raised from", 2)[0]);   // libtorch's messages end in its stack
+        Console.Error.WriteLine("lect: " + s_nativeFrames.Split(e.Message, 2)[0]);
         if (verbose) Console.Error.WriteLine(e);
         return e is InvalidDataException or FileNotFoundException or DirectoryNotFoundException or UnauthorizedAccessException ? 2 : 1;
     }

@@ -43,7 +43,7 @@ internal static class TranslateCommand
             {
                 var translations = translator.Translate([.. batch.Select(l => JsonLines.Ids(l.Json, "text", translator.Encode))], options, [.. batch.Select(l => l.Json["ids"] is null ? (string?)l.Json["text"] : null)]);
                 return [.. translations.Zip(batch, (t, line) => JsonLines.Echo(line.Json, Answer(t)))];
-            }, Show);
+            }, answer => Show(answer, translator.TargetTokenizer is not null));
         });
         return command;
     }
@@ -56,9 +56,10 @@ internal static class TranslateCommand
         return answer;
     }
 
-    private static string Show(JsonObject answer)
+    // Without a tokenizer there are ids only.
+    private static string Show(JsonObject answer, bool hasText)
     {
-        var text = (string)answer["text"]! is { Length: > 0 } said ? said : answer["ids"]!.ToJsonString();
+        var text = hasText ? (string)answer["text"]! : answer["ids"]!.ToJsonString();
         return answer["others"] is JsonArray others ? string.Join('\n', new[] { answer }.Concat(others.Select(o => o!.AsObject())).Select(a => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{(double)a["score"]!:0.0000}  {a["text"]}"))) : text;
     }
 }

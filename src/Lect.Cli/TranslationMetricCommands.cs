@@ -14,7 +14,7 @@ internal static class TranslationMetricCommands
         var smoothing = new Option<string>("--smoothing") { Description = "exp, floor, add-k or none", DefaultValueFactory = _ => "exp" };
         var value = new Option<double?>("--smoothing-value") { Description = "Of floor (0.1) and add-k (1)" };
         return Create("bleu", "BLEU of translations. Example: lect evaluate bleu --hypotheses out.txt --references ref.txt", [tokenize, lowercase, smoothing, value],
-            p => new Bleu { Tokenize = p.GetValue(tokenize)!, Lowercase = p.GetValue(lowercase), Smoothing = p.GetValue(smoothing)!, SmoothingValue = p.GetValue(value) });
+            p => p.GetValue(value) is not (null or >= 0) ? throw new InvalidDataException($"Found --smoothing-value {p.GetValue(value)}. Expected 0 or more.") : new Bleu { Tokenize = p.GetValue(tokenize)!, Lowercase = p.GetValue(lowercase), Smoothing = p.GetValue(smoothing)!, SmoothingValue = p.GetValue(value) });
     }
 
     public static Command ChrF()
@@ -25,7 +25,7 @@ internal static class TranslationMetricCommands
         var lowercase = new Option<bool>("--lowercase") { Description = "Case does not count" };
         var whitespace = new Option<bool>("--whitespace") { Description = "Blanks are characters too" };
         return Create("chrf", "chrF of translations. Example: lect evaluate chrf --word-order 2 --hypotheses out.txt --references ref.txt", [words, letters, beta, lowercase, whitespace],
-            p => new ChrF { WordOrder = p.GetValue(words), CharacterOrder = p.GetValue(letters), Beta = p.GetValue(beta), Lowercase = p.GetValue(lowercase), Whitespace = p.GetValue(whitespace) });
+            p => p.GetValue(words) < 0 || p.GetValue(letters) < 1 || p.GetValue(beta) < 1 ? throw new InvalidDataException($"Found --word-order {p.GetValue(words)}, --char-order {p.GetValue(letters)}, --beta {p.GetValue(beta)}. Expected 0 or more, and 1 or more.") : new ChrF { WordOrder = p.GetValue(words), CharacterOrder = p.GetValue(letters), Beta = p.GetValue(beta), Lowercase = p.GetValue(lowercase), Whitespace = p.GetValue(whitespace) });
     }
 
     public static Command Ter()
@@ -52,6 +52,7 @@ internal static class TranslationMetricCommands
         foreach (var option in (Option[])[baseline, test, samples, json]) command.Add(option);
         command.SetAction(int (parsed) =>
         {
+            if (parsed.GetValue(baseline) is null && parsed.GetValue(samples) is not null) throw new InvalidDataException("Found --samples without --baseline. Expected both: they are drawn to compare.");
             var (measured, file) = (metric(parsed), parsed.GetValue(hypotheses)!);
             var lines = Read(file);
             var sets = parsed.GetValue(references)!.Select(r => Same(Read(r), r, lines, file)).ToList();

@@ -22,7 +22,7 @@ public sealed record GenerationOptions
     public IReadOnlyList<string> Stop { get; init; } = [];
     /// <summary>The text goes on with the prompt's, with the blank that may stand between them (a prompt that is given as text sets it); otherwise it is one of its own, as an answer in a conversation is.</summary>
     public bool Continues { get; init; }
-    /// <summary>Keeps the last tokens of a prompt that is too long, instead of refusing it.</summary>
+    /// <summary>Keeps the last tokens of a prompt that leaves no room for the new ones (at least half of the context), instead of refusing one that is too long.</summary>
     public bool Truncate { get; init; }
 
     /// <summary>A request's settings over these.</summary>
@@ -98,7 +98,7 @@ public sealed class LanguageModel : IDisposable
             foreach (var adapter in adapters ?? []) Lora.Merge(model, adapter);
             if (type == "bf16") model.RoundWeights();
             var (words, tokenizer) = AlignedModel.WordsOf(folder, adapters);
-            return new(model, tokenizer, ReadDefaults(File.Exists(Path.Combine(words, "generation_config.json")) ? words : folder, model.ConfigJson), words);
+            return new(model, tokenizer, GenerationFile.Read(File.Exists(Path.Combine(words, GenerationFile.Name)) ? words : folder, model.ConfigJson, model.VocabularySize), words);
         }
         catch { model.Dispose(); throw; }
     }
@@ -119,45 +119,6 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>Its template, and how conversations become tokens.</summary>
     internal ChatEncoder Chat => chat.Value;
-
-    internal static GenerationOptions ReadDefaults(string folder, JsonObject config)
-    {
-        var path = Path.Combine(folder, "generation_config.json");
-        var json = File.Exists(path) ? ModelConfig.ReadFile(path) : [];
-        foreach (var key in (string[])["forced_bos_token_id", "forced_decoder_ids", "suppress_tokens", "begin_suppress_tokens", "typical_p", "epsilon_cutoff", "eta_cutoff"])
-            if (json[key] is JsonValue value && !(key is "typical_p" && (double)value == 1) && !(key.EndsWith("cutoff", StringComparison.Ordinal) && (double)value == 0))
-                throw new InvalidDataException($"{path}: found {key}, which this version of Lect does not apply. Set it to null to go on without it.");
-        var sample = (bool?)json["do_sample"] ?? false;
-        return new()
-        {
-            Beams = (int?)json["num_beams"] ?? 1,
-            LengthPenalty = (double?)json["length_penalty"] ?? 1,
-            BeamStop = json["early_stopping"]?.GetValueKind() switch
-            {
-                System.Text.Json.JsonValueKind.True => BeamStop.AtOnce,
-                System.Text.Json.JsonValueKind.String when (string?)json["early_stopping"] == "never" => BeamStop.WhenNoneCanBeBetter,
-                null or System.Text.Json.JsonValueKind.False or System.Text.Json.JsonValueKind.Null => BeamStop.WhenNoBetter,
-                _ => throw new InvalidDataException($"{path}: found early_stopping = {json["early_stopping"]!.ToJsonString()}. Expected true, false or \"never\"."),
-            },
-            Decoding = new()
-            {
-                MaxNewTokens = (int?)json["max_new_tokens"] ?? ((int?)json["max_length"] is { } most && ModelFolder.EncoderDecoders.Contains((string?)config["model_type"] ?? "") ? most - 1 : 64),   // a target's first token is the start
-                Sample = sample,
-                Temperature = (double?)json["temperature"] ?? 1,
-                TopK = (int?)json["top_k"] ?? (sample ? 50 : 0),
-                TopP = (double?)json["top_p"] ?? 1,
-                MinP = (double?)json["min_p"] ?? 0,
-                RepetitionPenalty = (double?)json["repetition_penalty"] ?? 1,
-                NoRepeatNgramSize = (int?)json["no_repeat_ngram_size"] ?? 0,
-                MinNewTokens = (int?)json["min_new_tokens"] ?? 0,
-                EosTokenIds = Ids(File.Exists(path) ? json["eos_token_id"] : config["eos_token_id"]),
-                ForcedEosTokenId = (int?)json["forced_eos_token_id"],
-                BadWordsIds = [.. (json["bad_words_ids"] as JsonArray ?? []).Select(Ids)],
-            },
-        };
-    }
-
-    private static int[] Ids(JsonNode? node) => node switch { null => [], JsonArray list => [.. list.Select(n => (int)n!)], _ => [(int)node] };
 
     /// <summary>Number of parameters.</summary>
     public long ParameterCount => Model.parameters().Sum(p => p.numel());
@@ -188,6 +149,7 @@ public sealed class LanguageModel : IDisposable
         var stop = new StopText(options.Stop);
         foreach (var token in Lect.Models.Generator.Stream(Model, [Fit(prompt, options)], options.Decoding, [stream]))
         {
+            if (double.IsNaN(token.LogProb)) throw NoNumbers();
             if (text.Add(token.Id) is { } piece && stop.Add(piece) is { Length: > 0 } shown) yield return shown;
             if (stop.Found) yield break;
         }
@@ -207,16 +169,20 @@ public sealed class LanguageModel : IDisposable
     public IReadOnlyList<Generated> Generate(IReadOnlyList<int[]> prompts, GenerationOptions? options, IReadOnlyList<long>? streams = null)
     {
         options = Whole(options);
+        if (options.Beams > 1 && options.Stop.Count > 0) throw new InvalidDataException("Found beam search with texts to stop at (--stop, stop_strings), which it does not know. Expected one of the two.");
         prompts = [.. prompts.Select(p => Fit(p, options))];
         if (options.Beams > 1) return [.. prompts.Select(p => Search(p, options))];
         var answers = prompts.Select(p => new Answer(options.Stop.Count == 0 ? null : Behind(p, options), options.Stop)).ToList();
         foreach (var token in Lect.Models.Generator.Stream(Model, prompts, options.Decoding, streams))
         {
+            if (double.IsNaN(token.LogProb)) throw NoNumbers();
             answers[token.Row].Add(token);
             if (answers.TrueForAll(a => a.IsStopped)) break;
         }
         return [.. answers.Zip(prompts, (a, p) => Finish(p, [.. a.Ids], [.. a.LogProbs], options, a.IsStopped, a.Text()))];
     }
+
+    internal static InvalidDataException NoNumbers() => new("Found a model whose log-probabilities are no numbers (NaN): its weights are damaged, or its config.json is another model's.");
 
     /// <summary>The options with what they leave to the model.</summary>
     internal GenerationOptions Whole(GenerationOptions? options) => options is null ? Defaults : options.Decoding.EosTokenIds is not null ? options : options with { Decoding = options.Decoding with { EosTokenIds = Defaults.Decoding.EosTokenIds } };
@@ -257,7 +223,7 @@ public sealed class LanguageModel : IDisposable
 
     internal int[] Fit(int[] prompt, GenerationOptions options)
     {
-        var room = (int)Math.Max(1, Model.ContextLength - options.Decoding.MaxNewTokens);
+        var room = (int)Math.Max(Model.ContextLength / 2, Model.ContextLength - options.Decoding.MaxNewTokens);
         return options.Truncate && prompt.Length > room ? prompt[^room..] : prompt;
     }
 
@@ -279,7 +245,7 @@ public sealed class LanguageModel : IDisposable
             var values = own.data<float>().ToArray();
             for (var i = 0; i < values.Length; i++) logProbs[i + 1] = values[i];
         }
-        return new(ids, logProbs, logProbs.Sum(p => p ?? 0));
+        return logProbs.Any(p => p is double.NaN) ? throw NoNumbers() : new(ids, logProbs, logProbs.Sum(p => p ?? 0));
     }
 
     /// <summary>The log-probability of each of several continuations behind a prompt, which is read once.</summary>

@@ -23,6 +23,7 @@ public static class ModelConversion
     {
         TorchNative.Load();
         if (type is not null && !Types.Contains(type)) throw new InvalidDataException($"Found --dtype {type}. Expected {string.Join(", ", Types)}.");
+        if (File.Exists(folder)) throw new InvalidDataException($"Found the file {folder} for --out. Expected a new folder.");
         if (File.Exists(Path.Combine(folder, "config.json"))) throw new InvalidDataException($"Found a model in {folder}. Expected a new folder.");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();

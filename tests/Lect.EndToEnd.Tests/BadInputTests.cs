@@ -165,6 +165,93 @@ public sealed class BadInputTests : TemporaryFolder
         Refused(Tool.Run("train", "glove", "--set", $"data.path={Write("more.txt", string.Concat(Enumerable.Repeat("a b c\n", 20)))}", "glove.window_size=2000000000", "--out", At("y")), "window_size");
     }
 
+    // Of a folder's generation_config.json every key that changes an answer is applied, or refused with its name.
+    [Fact]
+    public void What_generation_config_says_is_applied_or_refused()
+    {
+        foreach (var file in (string[])["config.json", "model.safetensors"]) Copy(Path.Combine(Gpt2, file), At("model", file));
+        Tool.Answer Says(string json, params string[] options)
+        {
+            File.WriteAllText(At("model", "generation_config.json"), json);
+            return Tool.Ask("{\"ids\":[5,9,31]}\n", ["generate", "--model", At("model"), "--json", .. options]);
+        }
+        int[] Ids(Tool.Answer answer) => [.. Assert.Single(answer.Json)["ids"]!.AsArray().Select(i => (int)i!)];
+        var plain = Ids(Says("{}", "--max-new-tokens", "12"));
+        Assert.Equal(12, plain.Length);
+        Assert.Equal(plain[..7], Ids(Says("""{"max_length": 10}""")));
+        Assert.Equal(plain, Ids(Says("""{"max_length": 10}""", "--max-new-tokens", "12")));
+        Assert.DoesNotContain(plain[0], Ids(Says($$"""{"suppress_tokens": [{{plain[0]}}], "max_new_tokens": 12}""")));
+        Assert.Equal(plain[..1], Ids(Says($$"""{"eos_token_id": {{plain[0]}}, "max_new_tokens": 12}""")));
+        Assert.DoesNotContain(plain[0], Ids(Says($$"""{"eos_token_id": {{plain[0]}}, "min_length": 9, "max_new_tokens": 12}"""))[..6]);
+        Assert.Equal(plain, Ids(Says("""{"typical_p": 1.0, "num_beam_groups": 1, "diversity_penalty": 0.0, "suppress_tokens": [], "begin_suppress_tokens": null, "max_new_tokens": 12}""")));
+        Refused(Says("""{"max_length": 3}"""), "3 tokens", "max_length");
+        foreach (var key in (string[])["begin_suppress_tokens", "forced_decoder_ids", "sequence_bias"]) Refused(Says($$"""{"{{key}}": [[5, 6]]}"""), "generation_config.json", key);
+        Refused(Says("""{"guidance_scale": 1.5}"""), "guidance_scale");
+        Refused(Says("""{"num_beams": 2, "do_sample": true}"""), "num_beams = 2");
+        Refused(Says("""{"num_beams": 0}"""), "at least 1");
+        Refused(Says("""{"do_sample": "yes"}"""), "do_sample = \"yes\"");
+        Refused(Says("""{"bad_words_ids": [[5000]]}"""), "[[5000]]", "0 to 119");
+        Refused(Says("""{"bad_words_ids": [[]]}"""), "none of them empty");
+        Refused(Says("""{"eos_token_id": [5.5]}"""), "eos_token_id");
+        Refused(Says("""{"top_k": 5, "top_k": 6}"""), "a key twice");
+
+        foreach (var file in (string[])["config.json", "model.safetensors"]) Copy(Path.Combine(Fixtures.Path_("hf", "marian"), file), At("marian", file));
+        Tool.Answer Translated(string json, params string[] options)
+        {
+            File.WriteAllText(At("marian", "generation_config.json"), json);
+            return Tool.Ask("{\"ids\":[5,6,7,0]}\n", ["translate", "--model", At("marian"), "--json", .. options]);
+        }
+        Assert.Equal(Translated("""{"max_length": 12}""", "--beams", "1").Output, Translated("""{"max_length": 12, "num_beams": 1}""").Output);
+        Refused(Translated("""{"repetition_penalty": 5.0}"""), "repetition_penalty");
+        Refused(Translated("""{"min_length": 5}"""), "min_length");
+    }
+
+    private static void Copy(string from, string to)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(to)!);
+        File.Copy(from, to);
+    }
+
+    [Fact]
+    public void Options_that_do_not_go_together_are_refused()
+    {
+        Refused(Tool.Run("generate", "--model", Gpt2, "--greedy", "--beams", "3", "x"), "--greedy together with --beams");
+        Refused(Tool.Run("generate", "--model", Gpt2, "--length-penalty", "2", "x"), "without beam search");
+        Refused(Tool.Run("generate", "--model", Gpt2, "--beams", "2", "--num-samples", "2", "x"), "--num-samples 2");
+        Refused(Tool.Run("generate", "--model", Gpt2, "--reward", "nowhere", "x"), "--num-samples 1");
+        Refused(Tool.Run("generate", "--model", Gpt2, "--temperature", "nan", "x"), "--temperature nan");
+        Refused(Tool.Run("generate", "--model", Gpt2, "x", "--stop", ""), "empty --stop");
+        Refused(Tool.Ask("{\"ids\":[5]}\n", "generate", "--model", Gpt2, "--beams", "2", "--json", "--stop", "a"), "beam search with texts to stop at");
+        Refused(Tool.Run("chat", "--model", Gpt2, "--temperature", "-1"), "--temperature -1");
+        Refused(Tool.Run("translate", "--model", Fixtures.Path_("hf", "marian"), "--length-penalty", "nan", "x"), "--length-penalty nan");
+        var text = Write("text.txt", "a small text\n");
+        Refused(Tool.Run("convert", Gpt2, "--out", text), "text.txt");
+        Refused(Tool.Run("evaluate", "chrf", "--hypotheses", text, "--references", text, "--char-order", "0"), "--char-order 0");
+        Refused(Tool.Run("evaluate", "bleu", "--hypotheses", text, "--references", text, "--samples", "5"), "--samples without --baseline");
+        foreach (var (verb, key) in new[] { ("transformer", "kind=sutskever"), ("transformer", "eos_token_id=9"), ("seq2seq", "heads=2"), ("seq2seq", "layers=5"), ("seq2seq", "source_vocab_size=5") })
+            Refused(Tool.Run("train", verb, "--set", "train.steps=1", $"model.{key}", "--out", At("x")), "model." + key.Split('=')[0]);
+        Refused(Tool.Run("train", "seq2seq", "--set", "train.steps=1", "model.kind=sutskever", "model.maxout=5", "--out", At("x")), "kind sutskever");
+        Refused(Tool.Run("train", "transformer", "--set", "train.steps=1", "data.letters=5", "--out", At("x")), "data.letters");
+    }
+
+    // A head of its own beside tied embeddings, and weights that are no numbers.
+    [Fact]
+    public void Weights_that_cannot_be_meant_are_refused()
+    {
+        var llama = Fixtures.Path_("hf", "llama");
+        Copy(Path.Combine(llama, "model.safetensors"), At("tied", "model.safetensors"));
+        var config = File.ReadAllText(Path.Combine(llama, "config.json"));
+        File.WriteAllText(At("tied", "config.json"), System.Text.RegularExpressions.Regex.Replace(config, "\"tie_word_embeddings\": *false", "\"tie_word_embeddings\": true", System.Text.RegularExpressions.RegexOptions.None, TimeSpan.FromSeconds(1)));
+        Assert.NotEqual(config, File.ReadAllText(At("tied", "config.json")));
+        Refused(Tool.Ask("{\"ids\":[5,6]}\n", "score", "--model", At("tied"), "--json"), "lm_head.weight", "tie_word_embeddings");
+        Copy(Path.Combine(Gpt2, "config.json"), At("nan", "config.json"));
+        var weights = File.ReadAllBytes(Path.Combine(Gpt2, "model.safetensors"));
+        for (var i = weights.Length - 4096; i < weights.Length; i++) weights[i] = 0xff;   // whichever these are: fp32 of ones alone is no number
+        File.WriteAllBytes(At("nan", "model.safetensors"), weights);
+        Refused(Tool.Ask("{\"ids\":[5,6]}\n", "generate", "--model", At("nan"), "--json"), "NaN");
+        Refused(Tool.Ask("{\"ids\":[5,6]}\n", "score", "--model", At("nan"), "--json"), "NaN");
+    }
+
     [Fact]
     public void A_misspelt_verb_or_option_is_told()
     {

@@ -405,8 +405,17 @@ public static class ModelFolder
             parameter.copy_(weights.Load(name));
         }
         unused.RemoveWhere(IsBuffer);
+        if (unused.FirstOrDefault(s_heads.Contains) is { } head && model.named_parameters().FirstOrDefault(p => IsEmbedding(p.name)) is { parameter: { } embeddings } && !IsCopy(weights, head, embeddings))
+            throw new InvalidDataException($"{source}: found '{head}' with other numbers than the embeddings, where config.json says that they are one (tie_word_embeddings). Expected one of the two: set it to false to keep both, or take the tensor out of the file.");
         unused.RemoveWhere(n => s_heads.Contains(n) || n is "cls.predictions.decoder.weight" or "cls.predictions.decoder.bias" or "lm_head.decoder.weight" or "lm_head.decoder.bias" or "vocab_projector.weight" || (model is Marian { Config.ShareEncoderDecoderEmbeddings: true } && n is "model.encoder.embed_tokens.weight" or "model.decoder.embed_tokens.weight"));   // copies of the embeddings
         if (unused.Count > 0) throw new InvalidDataException($"{source}: found {unused.Count} tensors that this architecture has no place for, among them '{unused.Order(StringComparer.Ordinal).First()}'. The checkpoint is of another architecture.");
+    }
+
+    private static bool IsCopy(Weights weights, string head, Tensor embeddings)
+    {
+        using var scope = NewDisposeScope();
+        using var loaded = weights.Load(head);
+        return loaded.shape.SequenceEqual(embeddings.shape) && loaded.to(embeddings.dtype).to(embeddings.device).eq(embeddings).all().item<bool>();
     }
 
     private static readonly string[] s_heads = ["lm_head.weight", "embed_out.weight"], s_embeddings = ["tokens_embed.weight", "wte.weight", "embed_tokens.weight", "word_embeddings.weight", "embed_in.weight"];

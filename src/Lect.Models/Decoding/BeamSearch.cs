@@ -72,6 +72,7 @@ public static class BeamSearch
         if (beams < 1) throw new InvalidDataException($"Found --beams {beams}. Expected at least 1.");
         if (options.Sample) throw new InvalidDataException("Found beams together with sampling. Expected one of the two.");
         Generator.Check(model, [prompt], options);
+        options = options.For(prompt.Length);
         using var steps = new CausalSteps(model, prompt, options);
         return Search(steps, 1, new() { Beams = beams, LengthPenalty = lengthPenalty, Stop = stop, MaxNewTokens = (int)Math.Min(options.MaxNewTokens, model.ContextLength - prompt.Length), EosTokenIds = options.EosTokenIds ?? [] })[0];
     }

@@ -29,6 +29,7 @@ public sealed class DecodingBatch : IDisposable
     public DecodingBatch(CausalLanguageModel model, IReadOnlyList<DecodingRow> rows)
     {
         foreach (var row in rows) Generator.CheckPrompt(model, row.Prompt);
+        rows = [.. rows.Select(r => r with { Options = r.Options.For(r.Prompt.Length) })];
         this.model = model;
         this.rows = [.. rows.Select(r => new Row(r))];
         var prompts = rows.Select(r => r.Prompt).ToList();

@@ -6,8 +6,12 @@ public sealed record DecodingOptions
     /// <summary>Below it single precision has no room for logits that are divided by it; what is wanted then is the most probable token.</summary>
     public const double LeastTemperature = 1e-4;
 
-    /// <summary>Tokens to add at most.</summary>
-    public int MaxNewTokens { get; init; } = 64;
+    private readonly int maxNewTokens = 64;
+
+    /// <summary>Tokens to add at most. Set, it wins over <see cref="MaxLength"/>.</summary>
+    public int MaxNewTokens { get => maxNewTokens; init => (maxNewTokens, MaxLength) = (value, null); }
+    /// <summary>Prompt and new tokens together at most, instead of <see cref="MaxNewTokens"/>; null: that counts.</summary>
+    public int? MaxLength { get; init; }
     /// <summary>Draws from the distribution; otherwise the most probable token is taken.</summary>
     public bool Sample { get; init; }
     /// <summary>Logits are divided by it, where tokens are drawn (<see cref="Sample"/>). <value>1: as the model says.</value></summary>
@@ -34,12 +38,23 @@ public sealed record DecodingOptions
     public IReadOnlyList<int[]> BadWordsIds { get; init; } = [];
     /// <summary>No end token before so many new ones.</summary>
     public int MinNewTokens { get; init; }
+    /// <summary>No end token before prompt and new tokens together are so many.</summary>
+    public int MinLength { get; init; }
     /// <summary>Ids that end a text; null: none, and where a model comes with its folder (Lect's LanguageModel) those that it names.</summary>
     public IReadOnlyList<int>? EosTokenIds { get; init; }
     /// <summary>The token that must stand where a text is as long as it may be.</summary>
     public int? ForcedEosTokenId { get; init; }
     /// <summary>Key of the random stream, with the row's and the sample's number.</summary>
     public long Seed { get; init; }
+
+    /// <summary>The same for a prompt of so many tokens, with numbers of new tokens alone.</summary>
+    /// <exception cref="InvalidDataException">The prompt is as long as the whole may be.</exception>
+    internal DecodingOptions For(int prompt)
+    {
+        if (MaxLength is null && MinLength == 0) return this;
+        if (MaxLength <= prompt) throw new InvalidDataException($"Found a prompt of {prompt} tokens where it and its continuation may have {MaxLength} (max_length of generation_config.json). Expected fewer, or --max-new-tokens, which wins.");
+        return this with { MaxNewTokens = MaxLength - prompt ?? MaxNewTokens, MinNewTokens = Math.Max(MinNewTokens, MinLength - prompt), MinLength = 0 };
+    }
 
     /// <summary>Whether a token ends a text.</summary>
     internal bool IsEnd(int id) => EosTokenIds?.Contains(id) == true;

@@ -45,7 +45,8 @@ public sealed record Perplexity(double Loss, long Tokens, double Bytes)
     {
         var context = (int)model.Model.ContextLength;
         if (stride < 1 || stride > context) throw new InvalidDataException($"Found a stride of {stride}. Expected 1 to {context}, the model's context.");
-        return Of(model.Model, PackedBatches.InOrder(ids, context, Math.Max(1, 2048 / context), stride: stride ?? context), size);
+        var found = Of(model.Model, PackedBatches.InOrder(ids, context, Math.Max(1, 2048 / context), stride: stride ?? context), size);
+        return double.IsNaN(found.Loss) ? throw LanguageModel.NoNumbers() : found;
     }
 
     /// <summary>The perplexity of token ids, in blocks without overlap, in fp32.</summary>

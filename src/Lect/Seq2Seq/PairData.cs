@@ -55,6 +55,7 @@ public sealed record PairDataConfig
         if (TargetPath is not null && ValidationPath is not null && ValidationTargetPath is null) yield return "data.validation_path: its targets are missing, data.validation_target_path";
         if (Pair is not null && (Pair.Split('-', 2) is not [var a, var b] || (a != "en") == (b != "en"))) yield return $"data.pair = '{Pair}': expected two languages, one of them en, for example en-de or zh-Hans-en";
         if (Validation is < 0 or >= 1) yield return FormattableString.Invariant($"data.validation = {Validation}: expected at least 0 and less than 1");
+        if (!IsMadeUp && (Pairs != new PairDataConfig().Pairs || Letters != new PairDataConfig().Letters)) yield return "data.pairs, data.letters: only made-up sequences (data.source: copy, reverse or sort) have them";
         if (MaxLength < 1 || Pairs < 1 || Letters < 1) yield return "data: found max_length, pairs or letters below 1";
         foreach (var column in Columns.Keys.Where(c => c is not ("source" or "target"))) yield return $"data.columns.{column}: this recipe reads the columns 'source' and 'target'";
     }

@@ -28,7 +28,8 @@ public sealed record TranslationOptions : BeamOptions
     {
         if (BatchSize < 1 || MaxNewTokens < 1) throw new InvalidDataException($"Found --batch-size {BatchSize} and --max-new-tokens {MaxNewTokens}. Expected at least 1.");
         if (Best < 1 || Best > Beams) throw new InvalidDataException($"Found --n-best {Best} with --beams {Beams}. Expected at least 1 and at most as many as beams.");
-        if (CoveragePenalty < 0) throw new InvalidDataException(FormattableString.Invariant($"Found --coverage-penalty {CoveragePenalty}. Expected at least 0."));
+        if (!(CoveragePenalty >= 0)) throw new InvalidDataException(FormattableString.Invariant($"Found --coverage-penalty {CoveragePenalty}. Expected at least 0."));
+        if (!double.IsFinite(LengthPenalty)) throw new InvalidDataException(FormattableString.Invariant($"Found --length-penalty {LengthPenalty}. Expected a number."));
         return this;
     }
 }
@@ -37,7 +38,7 @@ public sealed record TranslationOptions : BeamOptions
 /// <param name="Ids">Its tokens, with the end where there is one.</param>
 /// <param name="Text">Its text; empty where the folder has no tokenizer.</param>
 /// <param name="Score">Sum of log-probabilities / length^penalty.</param>
-/// <param name="Attention">How much each of its tokens attends to each source token (the mean of all heads of all layers), where it was asked for and the model has any.</param>
+/// <param name="Attention">How much each of its tokens attends to each source token (the mean of all heads of all layers), where it was asked for.</param>
 /// <param name="Others">The next best ones, where they were asked for.</param>
 public sealed record Translation(int[] Ids, string Text, double Score, float[][]? Attention, IReadOnlyList<Translation> Others);
 
@@ -83,17 +84,20 @@ public sealed class Translator : IDisposable
 
     private static TranslationOptions ReadDefaults(string folder, EncoderDecoder model)
     {
-        if (!File.Exists(Path.Combine(folder, "generation_config.json"))) return new();
-        var read = LanguageModel.ReadDefaults(folder, model.ConfigJson);
-        var bad = read.Decoding.BadWordsIds;
-        if (bad.Any(b => b.Length != 1)) throw new InvalidDataException($"{folder}/generation_config.json: found bad_words_ids of several tokens, which this version of Lect applies to decoders only. Set them to null to go on without them.");
+        var path = Path.Combine(folder, GenerationFile.Name);
+        if (!File.Exists(path)) return new();
+        var read = GenerationFile.Read(folder, model.ConfigJson, model.TargetVocabularySize);
+        var (decoding, bad) = (read.Decoding, read.Decoding.BadWordsIds);
+        foreach (var (key, isFound) in new[] { ("bad_words_ids of several tokens", bad.Any(b => b.Length != 1)), ("repetition_penalty", decoding.RepetitionPenalty != 1), ("no_repeat_ngram_size", decoding.NoRepeatNgramSize > 0), ("min_new_tokens or min_length", decoding.MinNewTokens > 0), ("do_sample", decoding.Sample), ("stop_strings", read.Stop.Count > 0) })
+            if (isFound) throw new InvalidDataException($"{path}: found {key}, which this version of Lect applies to decoders only. Set it to null to go on without it.");
         return new()
         {
-            Beams = read.Beams > 1 ? read.Beams : 4,
+            Beams = ModelConfig.ReadFile(path)["num_beams"] is null ? 4 : read.Beams,
             LengthPenalty = read.LengthPenalty,
             Stop = read.BeamStop,
             MaxNewTokens = read.Decoding.MaxNewTokens,
             NeverIds = [.. bad.Select(b => b[0])],
+            EosTokenIds = decoding.EosTokenIds ?? [],
             ForcedEosTokenId = read.Decoding.ForcedEosTokenId,
         };
     }
@@ -122,6 +126,7 @@ public sealed class Translator : IDisposable
             // Only coverage asks for the attention of hypotheses that are not given.
             var looked = batch.SelectMany((source, i) => answers[i].Take(options.CoveragePenalty > 0 ? int.MaxValue : options.Best).Select(h => (Source: source, Hypothesis: h))).ToList();
             var attention = WantsAttention(looked.Select(l => l.Hypothesis), options) ? Attention([.. looked.Select(l => (sources[l.Source], l.Hypothesis.Ids))]) : null;
+            if (attention is null && (options.WithAttention || options.CoveragePenalty > 0)) throw new InvalidDataException("Found a model without attention, and --attention or --coverage-penalty. Expected one that has it.");
             foreach (var group in looked.Select((l, i) => (l.Source, l.Hypothesis, Attention: attention?[i])).GroupBy(l => l.Source))
             {
                 var best = group.Select(l => (l.Hypothesis, l.Attention, Score: l.Hypothesis.Score + Coverage(l.Attention, options))).OrderByDescending(l => l.Score).Take(options.Best)
