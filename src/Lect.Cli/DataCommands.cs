@@ -42,7 +42,11 @@ internal static class DataCommands
         {
             if (parsed.GetValue(rows) < 0) throw new InvalidDataException($"Found --rows {parsed.GetValue(rows)}. Expected 0 or more.");
             using var output = new StreamWriter(Console.OpenStandardOutput(), new System.Text.UTF8Encoding(false));
-            foreach (var row in Rows.Read(parsed.GetValue(path)!, parsed.GetValue(format)).Take(parsed.GetValue(rows) ?? int.MaxValue)) output.WriteLine(Screen.OneLine(row));
+            foreach (var row in Rows.Read(parsed.GetValue(path)!, parsed.GetValue(format)).Take(parsed.GetValue(rows) ?? int.MaxValue))
+            {
+                output.WriteLine(Screen.OneLine(row));
+                if (Screen.HasLostReader()) return 1;
+            }
             return 0;
         });
         return command;

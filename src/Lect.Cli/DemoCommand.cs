@@ -18,6 +18,7 @@ internal static class DemoCommand
         var command = new Command("demo", "A chapter of the lecture on the SDK's documentation: train, then see what was learned. Example: lect demo") { chapter, output, seeds, sets };
         command.SetAction(int (parsed) =>
         {
+            Processes.RequireOne("a demo trains several things, one after the other");
             var (name, given) = (parsed.GetValue(chapter)!, parsed.GetValue(sets) ?? []);
             if (parsed.GetValue(seeds) != 1 && name != "evolution") throw new InvalidDataException($"Found --seeds {parsed.GetValue(seeds)} with lect demo {name}. Expected it with lect demo evolution.");
             var folder = parsed.GetValue(output) ?? Path.Combine("runs", "demo-" + name);

@@ -44,7 +44,10 @@ internal sealed class JsonLines
     {
         using var output = new StreamWriter(Console.OpenStandardOutput(), new UTF8Encoding(false));
         foreach (var batch in Lines(parsed).Select((line, number) => (line, number)).Where(l => !string.IsNullOrWhiteSpace(l.line)).Chunk(size))
+        {
+            if (Screen.HasLostReader()) return 1;
             Try(batch);
+        }
         return 0;
 
         void Try((string Line, int Number)[] batch)

@@ -7,8 +7,27 @@ using System.Text.Json.Nodes;
 namespace Lect;
 
 /// <summary>What the verbs share on the terminal.</summary>
-internal static class Screen
+internal static partial class Screen
 {
+    /// <summary>Whether whoever reads standard output has gone (<c>lect … | head</c>), which .NET's console keeps to itself: what is written there is lost, and need not be computed.</summary>
+    public static bool HasLostReader()
+    {
+        const short Error = 8;   // POLLERR: of a pipe that nobody reads any more
+        if (OperatingSystem.IsWindows()) return false;
+        var output = new Polled { Descriptor = 1 };
+        return poll(ref output, 1, 0) > 0 && (output.Found & Error) != 0;
+    }
+
+    [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+    private struct Polled
+    {
+        public int Descriptor;
+        public short Asked, Found;
+    }
+
+    [System.Runtime.InteropServices.LibraryImport("libc")]
+    private static partial int poll(ref Polled descriptors, nuint count, int milliseconds);
+
     // libtorch's messages end in its stack.
     private static readonly System.Text.RegularExpressions.Regex s_nativeFrames = new(@"\s*\n?Exception raised from|\s*\n?frame #0: ", System.Text.RegularExpressions.RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1));
 

@@ -2,9 +2,12 @@ using System.Runtime.InteropServices;
 
 namespace Lect;
 
-/// <summary>Ctrl+C and SIGTERM ask for an end that keeps what was learned; a second time they end at once.</summary>
+/// <summary>Ctrl+C, SIGTERM and SIGUSR1 ask for an end that keeps what was learned; a second time they end at once.</summary>
+/// <remarks>SIGUSR1 is what mpirun passes on as it is: at SIGTERM and Ctrl+C it kills its processes a second later, whatever they are writing.</remarks>
 internal sealed class StopSignals : IDisposable
 {
+    private static readonly PosixSignal[] s_signals = [PosixSignal.SIGINT, PosixSignal.SIGTERM, .. OperatingSystem.IsLinux() ? [(PosixSignal)10] : OperatingSystem.IsMacOS() ? [(PosixSignal)30] : (PosixSignal[])[]];
+
     private readonly CancellationTokenSource source = new();
     private readonly PosixSignalRegistration[] registrations;
     private readonly string what;
@@ -12,7 +15,7 @@ internal sealed class StopSignals : IDisposable
     public StopSignals(string what = "stopping after this step, with a checkpoint")
     {
         this.what = what;
-        registrations = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(s => PosixSignalRegistration.Create(s, Stop))];
+        registrations = [.. s_signals.Select(s => PosixSignalRegistration.Create(s, Stop))];
     }
 
     public CancellationToken Token => source.Token;

@@ -140,7 +140,7 @@ internal static class TrainCommands
     {
         if (!resume) return RunFolder.IsOccupied(folder) ? throw RunFolder.Occupied(folder) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
         if (config is not null && Screen.ConfigFile(config) is var file && !File.Exists(file)) throw new InvalidDataException($"Found no run file {config}. Expected none with --resume: the run's own settings are in {folder}.");
-        return RunFolder.IsAt(folder) || config is null ? RunFolder.SettingsOf<TConfig>(folder, sets) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
+        return (RunFolder.IsAt(folder) && Processes.IsFirst) || config is null ? RunFolder.SettingsOf<TConfig>(folder, sets) : RunFile.Load<TConfig>(Screen.ConfigFile(config), sets);
     }
 
     private static string Summary(RunState state, string folder, string recipe) => $"done: {state.Step} steps, {state.Tokens:N0} tokens; "

@@ -31,7 +31,7 @@ internal sealed class GenerationFile
     public static GenerationOptions Read(string folder, JsonObject config, long vocabulary)
     {
         var file = Path.Combine(folder, Name);
-        if (!File.Exists(file)) return new() { Decoding = new() { EosTokenIds = new GenerationFile(Path.Combine(folder, "config.json"), config, vocabulary).Ids("eos_token_id") } };
+        if (!File.Exists(file)) return new() { Decoding = new() { EosTokenIds = new GenerationFile(Path.Combine(folder, "config.json"), config, vocabulary).Ends() } };
         var read = ModelConfig.ReadFile(file);
         try { _ = read.Count; }
         catch (ArgumentException e) { throw new InvalidDataException($"{file}: found a key twice. Expected each once.", e); }
@@ -59,7 +59,8 @@ internal sealed class GenerationFile
             NoRepeatNgramSize = Whole("no_repeat_ngram_size", 0),
             MinNewTokens = Math.Max(Whole("min_new_tokens", 0), isTranslator ? Whole("min_length", 0) - 1 : 0),
             MinLength = isTranslator ? 0 : Whole("min_length", 0),
-            EosTokenIds = Ids("eos_token_id"),
+            EosTokenIds = Ends(),
+            Renormalize = Flag("renormalize_logits"),
             ForcedEosTokenId = Ids("forced_eos_token_id") switch { [] => null, [var one] => one, _ => throw Wrong("forced_eos_token_id", "one id") },
             BadWordsIds = [.. Lists("bad_words_ids"), .. Ids("suppress_tokens").Select(id => new[] { id })],
         };
@@ -90,6 +91,9 @@ internal sealed class GenerationFile
     private double Number(string key, double otherwise) => Value(key, otherwise, "a number");
 
     private string Text(JsonNode? node) => node is JsonValue value && value.TryGetValue<string>(out var text) && text.Length > 0 ? text : throw Wrong("stop_strings", "texts");
+
+    // An end outside the vocabulary (-1, or transformers' default of GPT-2's in a smaller model) never comes.
+    private int[] Ends() => json["eos_token_id"] is var ends && (ends as JsonArray ?? [ends?.DeepClone()]) is var all && all.All(e => e is null || (e is JsonValue value && value.TryGetValue<int>(out _))) ? [.. all.Where(e => e is not null).Select(e => (int)e!).Where(id => id >= 0 && id < vocabulary)] : throw Wrong("eos_token_id", "whole numbers");
 
     private int[] Ids(string key) => json[key] switch { null => [], JsonArray list => [.. list.Select(n => Id(key, n))], var one => [Id(key, one)] };
 

@@ -39,13 +39,12 @@ public sealed record GenerationOptions
     {
         Beams = 1,
         Stop = stop,
-        Decoding = Decoding with
+        Decoding = (maxTokens is { } most ? Decoding with { MaxNewTokens = most } : Decoding) with
         {
             Sample = temperature is null ? samples : temperature >= DecodingOptions.LeastTemperature,
             Temperature = temperature is >= DecodingOptions.LeastTemperature and var t ? t : Decoding.Temperature,
             TopP = topP ?? Decoding.TopP,
             TopK = topK ?? (Decoding.Sample ? Decoding.TopK : 0),
-            MaxNewTokens = maxTokens ?? Decoding.MaxNewTokens,
             FrequencyPenalty = frequency ?? 0,
             PresencePenalty = presence ?? 0,
             Seed = seed ?? BitConverter.ToInt64(System.Security.Cryptography.RandomNumberGenerator.GetBytes(8)),
@@ -223,7 +222,8 @@ public sealed class LanguageModel : IDisposable
 
     internal int[] Fit(int[] prompt, GenerationOptions options)
     {
-        var room = (int)Math.Max(Model.ContextLength / 2, Model.ContextLength - options.Decoding.MaxNewTokens);
+        var most = Math.Min(Model.ContextLength, options.Decoding.MaxLength ?? long.MaxValue);
+        var room = (int)Math.Max(most / 2, most - options.Decoding.MaxNewTokens);
         return options.Truncate && prompt.Length > room ? prompt[^room..] : prompt;
     }
 

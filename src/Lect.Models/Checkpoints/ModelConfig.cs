@@ -24,8 +24,14 @@ internal static class ModelConfig
         catch (JsonException e) { throw new InvalidDataException($"{path} is no readable JSON object: {e.Message}", e); }
     }
 
+    // More than any model has; a damaged number would be worked on for hours.
+    private const int MostLayers = 4096;
+    private static readonly string[] s_layers = ["n_layer", "n_layers", "num_layers", "num_hidden_layers", "encoder_layers", "decoder_layers", "layers"];
+
     public static T Bind<T>(JsonObject json, string source)
     {
+        foreach (var key in s_layers)
+            if (json[key] is JsonValue value && value.TryGetValue<long>(out var layers) && layers > MostLayers) throw new InvalidDataException($"{source}: found {key} = {layers}. Expected at most {MostLayers}.");
         try { return json.Deserialize<T>(s_options)!; }
         catch (JsonException e) { throw new InvalidDataException($"{source}: the value of {e.Path} cannot be read: {e.Message}", e); }
     }

@@ -33,6 +33,8 @@ public record BeamOptions
     public BeamStop Stop { get; init; }
     /// <summary>Ids that are never chosen.</summary>
     public IReadOnlyList<int> NeverIds { get; init; } = [];
+    /// <summary>What is left when <see cref="NeverIds"/> are taken away has the probability 1 again (Hugging Face's renormalize_logits).</summary>
+    public bool Renormalize { get; init; }
     /// <summary>The token that must stand where the text is as long as it may be.</summary>
     public int? ForcedEosTokenId { get; init; }
     /// <summary>Tokens at most.</summary>
@@ -219,7 +221,7 @@ public static class BeamSearch
             var logProbs_RV = model.Logits(state, state.Length == 0 ? full(sentences, 1, model.BosId, dtype: ScalarType.Int64) : tensor(last).unsqueeze(1)).squeeze(1).log_softmax(-1);
             foreach (var id in options.NeverIds) logProbs_RV.select(1, id).fill_(float.NegativeInfinity);
             if (options.ForcedEosTokenId is { } end && state.Length == options.MaxNewTokens) logProbs_RV.fill_(float.NegativeInfinity).select(1, end).fill_(0);
-            return logProbs_RV;
+            return options.Renormalize ? logProbs_RV.log_softmax(-1) : logProbs_RV;
         }
 
         public void Select(Tensor rows) => state.Select(rows);

@@ -38,7 +38,11 @@ public static class Generator
     internal static void Check(CausalLanguageModel model, IReadOnlyList<int[]> prompts, DecodingOptions options)
     {
         options.Validate();
-        foreach (var prompt in prompts) CheckPrompt(model, prompt);
+        foreach (var prompt in prompts)
+        {
+            CheckPrompt(model, prompt);
+            options.For(prompt.Length);
+        }
     }
 
     internal static void CheckPrompt(CausalLanguageModel model, int[] prompt)

@@ -40,6 +40,8 @@ public sealed record DecodingOptions
     public int MinNewTokens { get; init; }
     /// <summary>No end token before prompt and new tokens together are so many.</summary>
     public int MinLength { get; init; }
+    /// <summary>What the processors leave is normalized again, which changes scores of beams (renormalize_logits).</summary>
+    public bool Renormalize { get; init; }
     /// <summary>Ids that end a text; null: none, and where a model comes with its folder (Lect's LanguageModel) those that it names.</summary>
     public IReadOnlyList<int>? EosTokenIds { get; init; }
     /// <summary>The token that must stand where a text is as long as it may be.</summary>
@@ -99,11 +101,20 @@ internal static class LogitsProcessors
             scores.Fill(Removed);
             scores[end] = 0;
         }
-        if (!options.Sample) return;
-        if (options.Temperature != 1) foreach (ref var s in scores) s /= (float)options.Temperature;
-        if (options.TopK > 0) TopK(scores, options.TopK);
-        if (options.TopP < 1) TopP(scores, options.TopP);
-        if (options.MinP > 0) MinP(scores, options.MinP);
+        if (options.Sample)
+        {
+            if (options.Temperature != 1) foreach (ref var s in scores) s /= (float)options.Temperature;
+            if (options.TopK > 0) TopK(scores, options.TopK);
+            if (options.TopP < 1) TopP(scores, options.TopP);
+            if (options.MinP > 0) MinP(scores, options.MinP);
+        }
+        if (options.Renormalize) LogSoftmax(scores);
+    }
+
+    private static void LogSoftmax(Span<float> scores)
+    {
+        var probs = Probabilities(scores);
+        for (var i = 0; i < scores.Length; i++) scores[i] = (float)Math.Log(probs[i]);
     }
 
     private static void RepetitionPenalty(Span<float> scores, ReadOnlySpan<int> ids, float penalty)

@@ -35,7 +35,7 @@ internal static class AlignRun
             {
                 Steps = train.Steps ?? stepsOf(train.Epochs!.Value),
                 Epochs = null,
-                Threads = get_num_threads(),
+                Threads = Processes.Kept(train.Threads),
                 Precision = Precision.Name(Precision.Resolve(train.Precision, (long)train.Pass * 64, width, 4 * width)),
             },
         };

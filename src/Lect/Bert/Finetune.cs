@@ -173,6 +173,7 @@ public static class Finetune
             Save = to => { network.Save(to); tokenizer.Save(to); },
         }, config.Train, config.Seed, run, report, stop);
         if (task.Validation.Count > 0 && run.IsOurs) Finish(config, network, task, run.Path, note);
+        Processes.Meet();
         return state;
     }
 
@@ -234,7 +235,7 @@ public static class Finetune
             {
                 Steps = train.Steps ?? batches.StepsOf(train.Epochs!.Value),
                 Epochs = null,
-                Threads = get_num_threads(),
+                Threads = Processes.Kept(train.Threads),
                 Precision = Precision.Name(Precision.Resolve(train.Precision, 32L * Math.Min(train.BatchSize, train.MicroBatchSize ?? train.BatchSize), network.Width, 4 * network.Width)),
             },
         };

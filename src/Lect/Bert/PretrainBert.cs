@@ -241,7 +241,7 @@ public static class PretrainBert
                 Steps = train.Steps ?? data.StepsOf(train.Epochs!.Value),
                 Epochs = null,
                 NextSentence = data.HasPairs,
-                Threads = get_num_threads(),
+                Threads = Processes.Kept(train.Threads),
                 Precision = Precision.Name(Precision.Resolve(train.Precision, (long)rows * train.Block, model.Width, 4 * model.Width)),
             },
         };

@@ -7,7 +7,7 @@ namespace Lect;
 
 /// <summary>
 /// The processes that train one model together (data-parallel): <c>mpirun -n N lect train …</c>, with Open MPI. Each computes the gradients of its share of a step's
-/// micro-batches; their sum is every process's gradient, so that N processes take the same steps as one, from the same run file. Without mpirun there is one.
+/// micro-batches; their sum is every process's gradient, so that N processes take the steps of one, from the same run file (what is drawn at random, dropout and hidden words, is drawn by micro-batch: the same where <c>train.micro_batch_size</c> is set). Without mpirun there is one.
 /// </summary>
 /// <remarks>
 /// The first process is the run: it alone writes the run's folder, evaluates, and speaks. The others wait until it has prepared data and model, prepare from what it left in
@@ -37,12 +37,18 @@ public static unsafe class Processes
         return mpi;
     }
 
-    /// <summary>Sets the threads of libtorch: those asked for, or this process's part of the machine's cores.</summary>
+    /// <summary>Sets the threads of libtorch: those asked for, of several processes on one machine at most its part of the cores; not asked for, that.</summary>
     internal static void UseThreads(int? asked)
     {
-        var isBound = Told("OMPI_MCA_orte_bound_at_launch", 0) == 1;   // mpirun gave each process cores of its own, and .NET counts these
-        set_num_threads(asked ?? Math.Max(1, isBound ? Environment.ProcessorCount : Environment.ProcessorCount / Math.Max(1, Told("OMPI_COMM_WORLD_LOCAL_SIZE", 1))));
+        var (cores, here) = (Environment.ProcessorCount, Told("OMPI_COMM_WORLD_LOCAL_SIZE", 1));
+        // Bound by mpirun, to a core or to a socket that several share, .NET counts those cores alone.
+        if (Told("OMPI_MCA_orte_bound_at_launch", 0) == 1) cores = Math.Max(cores, File.ReadLines("/proc/cpuinfo").Count(l => l.StartsWith("processor", StringComparison.Ordinal)));
+        var share = Math.Clamp(cores / here, 1, Environment.ProcessorCount);
+        set_num_threads(Count == 1 ? asked ?? share : Math.Min(asked ?? share, share));
     }
+
+    /// <summary>The threads that run.yaml keeps: of one process those that it has, of several those asked for, so that a run may go on with another number of them.</summary>
+    internal static int? Kept(int? asked) => Count == 1 ? get_num_threads() : asked;
 
     /// <summary>Refuses more than one process.</summary>
     /// <param name="what">What does not divide: 'PPO samples …'.</param>
@@ -53,7 +59,7 @@ public static unsafe class Processes
     }
 
     /// <summary>The micro-batches of a step: of so many rows, or, where that was left open, one for each process.</summary>
-    internal static IEnumerable<T[]> Share<T>(IReadOnlyCollection<T> rows, int? microBatch) => rows.Chunk(microBatch ?? Math.Max(1, (rows.Count + Count - 1) / Count));
+    internal static IEnumerable<T[]> Share<T>(IReadOnlyCollection<T> rows, int? microBatch) => microBatch is { } size ? rows.Chunk(size) : rows.Index().GroupBy(r => (long)r.Index * Count / rows.Count, r => r.Item).Select(part => part.ToArray());
 
     /// <summary>Whether this process computes a step's micro-batch.</summary>
     internal static bool Owns(int microBatch) => microBatch % Count == Rank;

@@ -187,7 +187,7 @@ public static class PretrainGpt
                 Sampling = train.Order,
                 BatchSize = train.Rows,
                 BatchTokens = null,
-                Threads = get_num_threads(),
+                Threads = Processes.Kept(train.Threads),
                 Precision = Precision.Name(Precision.Resolve(train.Precision, (long)rows * train.Block, model.Width, 4 * model.Width)),
             },
         };

@@ -88,7 +88,7 @@ public sealed class AdamW : IDisposable
         var have = parameters.ConvertAll(p => p.Parameter.grad is null ? 0.0 : 1).ToArray();
         Processes.Sum(have);
         foreach (var (i, (_, p)) in parameters.Index())
-            if (have[i] > 0 && p.grad is null) p.grad = zeros_like(p).DetachFromDisposeScope();
+            if (have[i] > 0 && p.grad is null) p.grad = zeros_like(p);
         Processes.Sum(Gradients());
     }
 

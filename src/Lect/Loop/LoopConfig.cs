@@ -58,7 +58,7 @@ public abstract record LoopConfig
     internal ComputeType Compute => Precision == "bf16" ? ComputeType.BFloat16 : ComputeType.Float32;
 
     /// <summary>Who computes, for people.</summary>
-    internal string Workers => Processes.Count > 1 ? $"{Processes.Count} processes of {Threads} threads" : $"{Threads} threads";
+    internal string Workers => Processes.Count > 1 ? $"{Processes.Count} processes of {TorchSharp.torch.get_num_threads()} threads" : $"{Threads} threads";
 
     /// <summary>The learning rate of each step.</summary>
     [YamlIgnore]

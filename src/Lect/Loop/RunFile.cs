@@ -100,7 +100,8 @@ public static class RunFile
         var at = root;
         foreach (var key in keys[..^1])
         {
-            if (!at.Children.TryGetValue(key, out var next) || next is not YamlMappingNode) Put(at, key, next = Mark(new YamlMappingNode(), set));
+            var next = at.Children.FirstOrDefault(c => c.Key is YamlScalarNode { Value: { } name } && Snake(name) == Snake(key)).Value;
+            if (next is not YamlMappingNode) Put(at, key, next = Mark(new YamlMappingNode(), set));
             at = (YamlMappingNode)next;
         }
         Put(at, keys[^1], Value(set[(equals + 1)..], set));

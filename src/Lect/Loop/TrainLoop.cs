@@ -63,7 +63,9 @@ public static class TrainLoop
         using var optimizer = new AdamW(training.Model.named_parameters().Where(p => p.parameter.requires_grad).Select(p => (p.name, (Tensor)p.parameter)), config.WeightDecay, config.Beta1, config.Beta2, config.Epsilon, training.RateOf);
         using var events = new EventLog(run);
         if (Processes.IsFirst) Processes.Meet();   // data and model are prepared: the others may follow (RunFolder.OpenOrBegin)
-        return new State<TBatch>(training, config, seed, run, optimizer, events, report).Run(stop);
+        var state = new State<TBatch>(training, config, seed, run, optimizer, events, report).Run(stop);
+        Processes.Meet();   // the model is in its folder, for all
+        return state;
     }
 
     private sealed class State<TBatch>(Training<TBatch> training, LoopConfig config, long seed, RunFolder run, AdamW optimizer, EventLog events, Action<TrainEvent>? report)
@@ -81,7 +83,8 @@ public static class TrainLoop
         {
             state = run.Restore(Fill, optimizer);
             events.Begin();
-            AsTheFirst();
+            WeightsOfTheFirst();
+            PlaceOfTheFirst();
             firstStep = state.Step;
             if (run.IsOurs && IsAveraged) return state;   // ended for good, with the mean at the root or not
             if (state.Step > 0) Publish(state.Step == steps);   // a kill may have come between the checkpoint and this
@@ -89,13 +92,15 @@ public static class TrainLoop
             while (state.Step < steps && !IsOutOfPatience)
             {
                 pace.Start();
-                var (loss, norm, rate, stops) = Step(stop.IsCancellationRequested);
+                var (loss, norm, rate, isAgreed) = Step(stop.IsCancellationRequested);
                 pace.Stop();
                 if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new ArithmeticException($"Found a loss of {loss} and a gradient norm of {norm} at step {state.Step}. {Advice}");
                 var last = state.Step == steps;
                 if (state.Step % config.LogEvery == 0 || last) LogStep(loss, norm, rate);
                 var best = (Due(config.EvalEvery) || (last && config.EvalEvery > 0)) && Evaluate();
                 last |= IsOutOfPatience;
+                var stops = isAgreed || (Processes.Count == 1 && stop.IsCancellationRequested);   // of several, all must know
+                if (Due(config.CheckpointEvery)) WeightsOfTheFirst();   // of other processors' last bits
                 if (best || last || Due(config.CheckpointEvery) || stops) run.Checkpoint(state, training.Save, optimizer, Math.Max(2, config.Average));
                 Publish(last);
                 if (stops && !last) throw new OperationCanceledException(stop);
@@ -104,12 +109,8 @@ public static class TrainLoop
             return state;
         }
 
-        // Weights, moments and place of the first process, which alone reads checkpoints and alone evaluates.
-        private void AsTheFirst()
-        {
-            Processes.TakeFromFirst(training.Model.named_parameters().Select(p => (Tensor)p.parameter).Concat(training.Model.named_buffers().Select(b => b.buffer)).Concat(optimizer.State.Select(s => s.Tensor)));
-            PlaceOfTheFirst();
-        }
+        // The first process alone reads checkpoints, and alone evaluates.
+        private void WeightsOfTheFirst() => Processes.TakeFromFirst(training.Model.named_parameters().Select(p => (Tensor)p.parameter).Concat(training.Model.named_buffers().Select(b => b.buffer)).Concat(optimizer.State.Select(s => s.Tensor)));
 
         private void PlaceOfTheFirst()
         {
@@ -169,11 +170,11 @@ public static class TrainLoop
             if (run.IsOurs && (state.BestStep == state.Step || (last && state.BestStep < 0))) training.Save(run.Path);
         }
 
-        private (double Loss, double Norm, double Rate, bool Stops) Step(bool stops)
+        private (double Loss, double Norm, double Rate, bool IsAgreed) Step(bool stops)
         {
             training.Model.train();
             var batches = training.Batches(state.Step);
-            if (state.Step == firstStep && batches.Count < Processes.Count) throw new InvalidDataException($"Found {Processes.Count} processes and a step of {batches.Count} micro-batches. Expected at least one for each: raise the batch, lower train.micro_batch_size, or start fewer (mpirun -n).");
+            if (state.Step == 0 && batches.Count < Processes.Count) throw new InvalidDataException($"Found {Processes.Count} processes and a step of {batches.Count} micro-batches. Expected at least one for each: raise the batch, lower train.micro_batch_size, or start fewer (mpirun -n).");
             var labels = Math.Max(1, batches.Sum(training.Labels));   // none: nothing is learned in this step
             double loss = 0;
             optimizer.ZeroGradients();

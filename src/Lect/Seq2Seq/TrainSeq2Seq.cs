@@ -75,15 +75,8 @@ public sealed record TrainSeq2SeqConfig : IRecipeConfig
 
     LoopConfig IRecipeConfig.Loop => Train;
 
-    private string Kind => Model.GetValueOrDefault("kind") as string ?? new RnnConfig().Kind;
-
-    // What is honoured: of the architecture, of a recurrent model's kind.
-    private IEnumerable<string> ModelKeys => RunFile.Keys(Recipe == "transformer" ? typeof(TransformerConfig) : typeof(RnnConfig)).Keys.Where(k => !k.EndsWith("_token_id", StringComparison.Ordinal) && !k.EndsWith("vocab_size", StringComparison.Ordinal)).Except(Recipe == "transformer" ? [] : Kind switch
-    {
-        "bahdanau" => (string[])["layers", "cell"],
-        "fixed_context" => ["layers", "cell", "attention"],
-        _ => ["decoder_hidden", "attention", "maxout", "readout"],
-    });
+    // Of the architecture, all that the vocabulary does not give. A recurrent model's kinds share their keys, so that one file can be run with several.
+    private IEnumerable<string> ModelKeys => RunFile.Keys(Recipe == "transformer" ? typeof(TransformerConfig) : typeof(RnnConfig)).Keys.Where(k => !k.EndsWith("_token_id", StringComparison.Ordinal) && !k.EndsWith("vocab_size", StringComparison.Ordinal)).Order(StringComparer.Ordinal);
 
     /// <summary>Checks everything that can be checked before data are read.</summary>
     /// <exception cref="InvalidDataException">All faults together.</exception>
@@ -93,7 +86,7 @@ public sealed record TrainSeq2SeqConfig : IRecipeConfig
         faults.AddRange(RunFile.ContinuedModelFaults(Model));
         if (Model.ContainsKey("path") && (Tokenizer.Path ?? Tokenizer.Kind) is not null) faults.Add("tokenizer: a model that is continued (model.path) keeps its own");
         if (Recipe is not ("seq2seq" or "transformer")) faults.Add($"recipe = '{Recipe}': expected seq2seq or transformer");
-        else if (!Model.ContainsKey("path") && Model.Keys.Except(ModelKeys).FirstOrDefault() is { } other) faults.Add($"model.{other}: {(Recipe == "transformer" ? "a Transformer" : $"kind {Kind}")} has no such key, or gets it from the vocabulary; expected {string.Join(", ", ModelKeys.Order(StringComparer.Ordinal))}");
+        else if (!Model.ContainsKey("path") && Model.Keys.Except(ModelKeys).FirstOrDefault() is { } other) faults.Add($"model.{other}: the {Recipe} has no such key, or gets it from the vocabulary; expected {string.Join(", ", ModelKeys)}");
         return faults.Count == 0 ? this : throw RunFile.Refused(faults);
     }
 }
@@ -220,7 +213,7 @@ public static class TrainSeq2Seq
             {
                 Steps = train.Steps ?? batches.StepsOf(train.Epochs!.Value),
                 Epochs = null,
-                Threads = get_num_threads(),
+                Threads = Processes.Kept(train.Threads),
                 Precision = Precision.Name(Precision.Resolve(train.Precision, train.BatchTokens ?? 20L * (train.BatchSize ?? 64), width, 4 * width)),
             },
         };

@@ -98,6 +98,7 @@ public sealed class Translator : IDisposable
             MaxNewTokens = read.Decoding.MaxNewTokens,
             NeverIds = [.. bad.Select(b => b[0])],
             EosTokenIds = decoding.EosTokenIds ?? [],
+            Renormalize = decoding.Renormalize,
             ForcedEosTokenId = read.Decoding.ForcedEosTokenId,
         };
     }

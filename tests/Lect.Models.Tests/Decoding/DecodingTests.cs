@@ -151,7 +151,7 @@ public class DecodingTests
         for (var i = 0; i < cases.Count; i++)
         {
             var o = cases[i]!["options"]!;
-            if (o.AsObject().Any(p => p.Key is "typical_p" or "epsilon_cutoff" or "renormalize_logits")) continue;   // not offered
+            if (o.AsObject().Any(p => p.Key is "typical_p" or "epsilon_cutoff")) continue;   // not offered
             var options = new DecodingOptions
             {
                 Sample = true,
@@ -162,6 +162,7 @@ public class DecodingTests
                 RepetitionPenalty = (double?)o["repetition_penalty"] ?? 1,
                 NoRepeatNgramSize = (int?)o["no_repeat_ngram_size"] ?? 0,
                 MinNewTokens = (int?)o["min_new_tokens"] ?? 0,
+                Renormalize = (bool?)o["renormalize_logits"] ?? false,
                 BadWordsIds = [.. o["bad_words_ids"]?.AsArray().Select(w => w!.AsArray().Select(n => (int)n!).ToArray()) ?? []],
                 EosTokenIds = o["eos_token_id"] is JsonValue e ? [(int)e] : json["eos_token_id"] is JsonValue je ? [(int)je] : [],
             };

@@ -198,7 +198,7 @@ public sealed class TrainSeq2SeqTests : TemporaryFolder
         Assert.Contains("kind = 'gru'", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("seq2seq", "train.steps=1", "model.kind=gru"), At("a"))).Message, StringComparison.Ordinal);
         Assert.Contains("no multiple", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("transformer", "train.steps=1", "model.heads=3"), At("b"))).Message, StringComparison.Ordinal);
         Write("long.tsv", "source\ttarget\n" + string.Concat(Enumerable.Repeat("one two three\tfour five six\n", 40)));
-        Assert.Contains("max_length", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("seq2seq", "train.steps=1", "data.source=null", $"data.path={At("long.tsv")}", "data.max_length=1"), At("c"))).Message, StringComparison.Ordinal);
+        Assert.Contains("max_length", Assert.Throws<InvalidDataException>(() => TrainSeq2Seq.Run(Config("seq2seq", "train.steps=1", "data.source=null", "data.pairs=50000", "data.letters=25", $"data.path={At("long.tsv")}", "data.max_length=1"), At("c"))).Message, StringComparison.Ordinal);
     }
 
     public static TheoryData<string> Presets => [.. new[] { "seq2seq", "transformer" }.SelectMany(f => Directory.EnumerateFiles(Path.Combine(Fixtures.Root, "configs", f), "*.yaml")).Select(f => Path.GetRelativePath(Fixtures.Root, f))];
