@@ -75,7 +75,7 @@ internal sealed class GenerationFile
                 null or JsonValueKind.False or JsonValueKind.Null => BeamStop.WhenNoBetter,
                 _ => throw Wrong("early_stopping", "true, false or \"never\""),
             },
-            Stop = json["stop_strings"] switch { null => [], JsonArray all => [.. all.Select(s => Text(s))], var one => [Text(one)] },
+            Stop = [.. All("stop_strings").Select(Text)],
             Decoding = newTokens is null && !isTranslator && length is not null ? decoding with { MaxLength = length } : decoding,
         };
     }
@@ -93,9 +93,11 @@ internal sealed class GenerationFile
     private string Text(JsonNode? node) => node is JsonValue value && value.TryGetValue<string>(out var text) && text.Length > 0 ? text : throw Wrong("stop_strings", "texts");
 
     // An end outside the vocabulary (-1, or transformers' default of GPT-2's in a smaller model) never comes.
-    private int[] Ends() => json["eos_token_id"] is var ends && (ends as JsonArray ?? [ends?.DeepClone()]) is var all && all.All(e => e is null || (e is JsonValue value && value.TryGetValue<int>(out _))) ? [.. all.Where(e => e is not null).Select(e => (int)e!).Where(id => id >= 0 && id < vocabulary)] : throw Wrong("eos_token_id", "whole numbers");
+    private int[] Ends() => [.. All("eos_token_id").Select(e => e is JsonValue value && value.TryGetValue<int>(out var id) ? id : throw Wrong("eos_token_id", "whole numbers")).Where(id => id >= 0 && id < vocabulary)];
 
-    private int[] Ids(string key) => json[key] switch { null => [], JsonArray list => [.. list.Select(n => Id(key, n))], var one => [Id(key, one)] };
+    private JsonArray All(string key) => json[key] switch { null => [], JsonArray list => list, var one => [one.DeepClone()] };
+
+    private int[] Ids(string key) => [.. All(key).Select(n => Id(key, n))];
 
     private IEnumerable<int[]> Lists(string key) => json[key] switch
     {
