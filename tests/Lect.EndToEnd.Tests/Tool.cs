@@ -31,8 +31,8 @@ internal static class Tool
     /// <summary>Whether Open MPI's mpirun is here.</summary>
     public static bool HasMpi { get; } = Environment.GetEnvironmentVariable("PATH")!.Split(Path.PathSeparator).Any(d => File.Exists(Path.Combine(d, "mpirun.openmpi"))) || File.Exists("/usr/bin/mpirun.openmpi");
 
-    /// <summary>Starts so many of it together, also as root and on fewer cores.</summary>
-    public static Process StartTogether(int processes, params string[] arguments) => Start("mpirun.openmpi", ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", $"{processes}", "-x", "OMP_NUM_THREADS=1", s_path, .. arguments]);
+    /// <summary>Starts so many of it together, also as root and on fewer cores; those that wait leave the core to others.</summary>
+    public static Process StartTogether(int processes, params string[] arguments) => Start("mpirun.openmpi", ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "-n", $"{processes}", "-x", "OMP_NUM_THREADS=1", s_path, .. arguments]);
 
     /// <summary>Runs so many of it together to their end.</summary>
     public static Answer Together(int processes, params string[] arguments) => Ended(StartTogether(processes, arguments), "", arguments);
