@@ -43,9 +43,9 @@ internal sealed class GenerationFile
         foreach (var (key, off) in s_refused)
             if (json[key] is { } node && !(node is JsonArray { Count: 0 } or JsonObject { Count: 0 }) && !(node.GetValueKind() == JsonValueKind.Number && (double)node == off))
                 throw new InvalidDataException($"{path}: found {key}, which this version of Lect does not apply. Set it to null to go on without it.");
-        var (sample, beams) = (Flag("do_sample"), Whole("num_beams", 1));
+        var (sample, beams) = (Flag("do_sample"), Whole("num_beams", isTranslator ? new TranslationOptions().Beams : 1));
         if (beams < 1) throw Wrong("num_beams", "at least 1");
-        if (sample && beams > 1) throw new InvalidDataException($"{path}: found do_sample with num_beams = {beams}. Expected one of the two: Lect samples without beams.");
+        if (sample && beams > 1 && !isTranslator) throw new InvalidDataException($"{path}: found do_sample with num_beams = {beams}. Expected one of the two: Lect samples without beams.");
         var (newTokens, length) = (json["max_new_tokens"] is null ? (int?)null : Whole("max_new_tokens", 0), json["max_length"] is null ? (int?)null : Whole("max_length", 0));
         var decoding = new DecodingOptions
         {

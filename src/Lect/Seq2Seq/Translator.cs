@@ -92,7 +92,7 @@ public sealed class Translator : IDisposable
             if (isFound) throw new InvalidDataException($"{path}: found {key}, which this version of Lect applies to decoders only. Set it to null to go on without it.");
         return new()
         {
-            Beams = ModelConfig.ReadFile(path)["num_beams"] is null ? 4 : read.Beams,
+            Beams = read.Beams,
             LengthPenalty = read.LengthPenalty,
             Stop = read.BeamStop,
             MaxNewTokens = read.Decoding.MaxNewTokens,
